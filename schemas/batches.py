@@ -1,0 +1,29 @@
+"""``batches``: one row per micro-batch of the score hop, the ledger that ``reconcile`` checks."""
+
+from __future__ import annotations
+
+from schemas import Table, columns
+
+BATCHES = Table(
+    name="batches",
+    comment="One row per micro-batch of the score hop: where its source rows went.",
+    columns=columns(
+        ("batch_id", "bigint", "Micro-batch"),
+        ("checkpoint_id", "string", "Id of the streaming query"),
+        ("source_version", "bigint", "Newest Delta version of the source that was read whole (NULL: none yet)"),
+        ("rows_read", "bigint", "Source rows in the batch"),
+        ("rows_scored", "bigint", "Source rows that became rows of scores"),
+        ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
+        ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
+        ("rows_skipped", "bigint", "Source rows that are no traffic (feedback)"),
+        ("exchanges", "bigint", "Rows of scores from this batch"),
+        ("texts_scored", "bigint", "Prompts and responses among them"),
+        ("texts_deduplicated", "bigint", "Texts that repeat another text of the batch"),
+        ("tokens_scored", "bigint", "Input and output tokens of the batch's exchanges"),
+        ("score_seconds", "double", "Wall time of unpacking, scoring and the MERGE into scores"),
+        ("lag_seconds", "double", "Age of the batch's newest request when it was written"),
+        ("lateness", "map<string,bigint>", "Source rows by age when they were read"),
+        ("finished_at", "timestamp", "When the batch was written (UTC)"),
+    ),
+    keys=("checkpoint_id", "batch_id"),
+)

@@ -1,0 +1,30 @@
+"""The errors that users meet. Each says what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class MonitorError(Exception):
+    """Root of the errors that end a command with exit code 1."""
+
+
+class ConfigError(MonitorError):
+    """The configuration has mistakes; all of them are listed (exit code 2)."""
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        lines = "\n".join(f"- {problem}" for problem in self.problems)
+        super().__init__(f"{where} has {len(self.problems)} problem(s):\n{lines}")
+
+
+class SourceError(MonitorError):
+    """The inference table is missing, or its columns are those of no known dialect."""
+
+
+class ModelError(MonitorError):
+    """A scoring model can't be loaded, or lacks what the configuration asks of it."""
+
+
+class TableError(MonitorError):
+    """A table of the monitor is missing or is not what this version writes."""

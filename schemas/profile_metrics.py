@@ -1,0 +1,91 @@
+"""``profile_metrics``: windowed statistics of ``scores`` by model version, in long form.
+
+Columns that Databricks Lakehouse Monitoring has in its profile table have the same name and meaning here.
+"""
+
+from __future__ import annotations
+
+from schemas import Table, columns
+from schemas.scores import SCORED_COLUMNS
+
+QUANTILES = tuple(round(i * 0.05, 2) for i in range(21))
+"""Ranks of the ``quantiles`` array: 0.00, 0.05, … 1.00."""
+
+ALL_VERSIONS = "*"
+
+NUMERIC_COLUMNS = (
+    "sampling_fraction",
+    "execution_duration_ms",
+    "latency_ms",
+    "time_to_first_byte_ms",
+    "prompt_chars",
+    "prompt_words",
+    "response_chars",
+    "response_words",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cost",
+    *SCORED_COLUMNS,
+)
+"""Measures of ``scores`` that are aggregated as they are (codes and ids are not measures)."""
+
+DERIVED_COLUMNS = (
+    "requests",
+    "error_rate",
+    "prompt_toxic_rate",
+    "response_toxic_rate",
+    "response_log_perplexity",
+    "corpus_perplexity",
+)
+"""Measures made from several columns; metrics/aggregate/measures.py defines them."""
+
+PROFILE_METRICS = Table(
+    name="profile_metrics",
+    comment="Statistics of every measure of scores by window, endpoint, model and version.",
+    columns=columns(
+        ("window", "struct<start: timestamp, end: timestamp>", "Half-open window of request_time (UTC)"),
+        ("window_date", "date", "UTC date of window.start"),
+        ("granularity", "string", "Length of the window, for example 5 minutes"),
+        ("endpoint_name", "string", "Serving endpoint"),
+        ("model_name", "string", "Registered model"),
+        ("model_version", "string", "Version of the model; * is all versions together"),
+        ("slice_key", "string", "Slicing expression; NULL is the whole"),
+        ("slice_value", "string", "Its value; NULL is the whole"),
+        ("column_name", "string", "Measure: a numeric column of scores, a ratio, or requests"),
+        ("count", "bigint", "Exchanges with a value"),
+        ("num_nulls", "bigint", "Exchanges without one"),
+        ("avg", "double", "Mean; for corpus_perplexity exp(sum of nats / sum of tokens)"),
+        ("stddev", "double", "Sample standard deviation"),
+        ("min", "double", "Smallest value"),
+        ("max", "double", "Largest value"),
+        ("median", "double", "Median, from the sketch"),
+        ("quantiles", "array<double>", "At ranks 0.00, 0.05, … 1.00, from the sketch (first and last are exact)"),
+        ("sum", "double", "Sum of the values"),
+        ("weighted_count", "double", "Sum of w, w = 1 / sampling_fraction"),
+        ("weighted_avg", "double", "Sum of w x over sum of w"),
+        ("sum_wx", "double", "Sum of w x"),
+        ("sum_w2", "double", "Sum of w^2"),
+        ("sum_w2x", "double", "Sum of w^2 x"),
+        ("sum_w2x2", "double", "Sum of w^2 x^2"),
+        ("sketch", "binary", "KLL sketch of the values (Apache DataSketches, doubles)"),
+        ("scorer_fingerprint", "string", "What made the values; NULL for what no scorer makes"),
+        ("revision", "int", "1 when written first, one more each time the figures changed"),
+        ("is_settled", "boolean", "Whether late rows are unlikely now; NULL: not judged yet"),
+        ("updated_at", "timestamp", "When the row was last written (UTC)"),
+    ),
+    keys=(
+        "window_date",
+        "granularity",
+        "window.start",
+        "endpoint_name",
+        "model_name",
+        "model_version",
+        "slice_key",
+        "slice_value",
+        "scorer_fingerprint",
+        "column_name",
+    ),
+    partition_by="window_date",
+    checks={"finite": "(sum IS NULL OR NOT isnan(sum)) AND count >= 0 AND num_nulls >= 0"},
+)

@@ -1,0 +1,39 @@
+"""``quarantine``: rows of the inference table that can't be unpacked, with the reason."""
+
+from __future__ import annotations
+
+from schemas import Table, columns
+
+REASONS = (
+    "no_request_time",
+    "invalid_request_json",
+    "invalid_response_json",
+    "unknown_request_shape",
+    "unknown_response_shape",
+    "length_mismatch",
+)
+"""Why a row is here: the timestamp is NULL; the payload is not JSON; its shape is none that is known;
+a batched call has another number of predictions than of inputs."""
+
+QUARANTINE = Table(
+    name="quarantine",
+    comment="Rows of the inference table that can't be unpacked.",
+    columns=columns(
+        ("source_row_hash", "string", "SHA-256 over all columns of the source row (hex)"),
+        ("request_id", "string", "The log's id of the request"),
+        ("request_time", "timestamp", "When the endpoint received the request (UTC)"),
+        ("reason", "string", ", ".join(REASONS)),
+        ("detail", "string", "What exactly was wrong; never text of the payload"),
+        ("request", "string", "Request payload, as text.store allows"),
+        ("response", "string", "Response payload, as text.store allows"),
+        ("request_chars", "int", "Length of the request payload in characters"),
+        ("response_chars", "int", "Length of the response payload in characters"),
+        ("request_hash", "string", "SHA-256 of the request payload (hex)"),
+        ("response_hash", "string", "SHA-256 of the response payload (hex)"),
+        ("quarantined_at", "timestamp", "When the row was put here (UTC)"),
+        ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
+        ("batch_id", "bigint", "Micro-batch that wrote the row"),
+    ),
+    keys=("source_row_hash",),
+    checks={"known_reason": "reason IN ({})".format(", ".join(f"'{reason}'" for reason in REASONS))},
+)

@@ -1,0 +1,88 @@
+"""``scores``: one row per exchange (prompt and response) of the inference table."""
+
+from __future__ import annotations
+
+from schemas import Table, columns
+
+SCORES = Table(
+    name="scores",
+    comment="One row per exchange of the inference table, with its quality scores.",
+    columns=columns(
+        ("request_id", "string", "The log's id of the request; the same for every exchange of a batched call"),
+        ("exchange_index", "int", "Position of the exchange in a batched call, from 0"),
+        ("client_request_id", "string", "Id that the caller sent, if any"),
+        ("conversation_id", "string", "Conversation that the request names, if any"),
+        ("request_time", "timestamp", "When the endpoint received the request (UTC)"),
+        ("request_date", "date", "UTC date of request_time"),
+        ("endpoint_name", "string", "Serving endpoint"),
+        ("model_name", "string", "Registered model, or served entity id where the log names no model"),
+        ("model_version", "string", "Version of the registered model"),
+        ("served_entity_id", "string", "Served entity of the endpoint, where the log has it"),
+        ("requester_hash", "string", "HMAC-SHA-256 of the caller's identity (hex)"),
+        ("end_user_hash", "string", "HMAC-SHA-256 of the end user that the payload names (hex)"),
+        ("kind", "string", "chat, completion, embedding or unknown"),
+        ("status_code", "int", "HTTP status of the response"),
+        ("error_code", "string", "Error code of the response body, for requests that failed"),
+        ("sampling_fraction", "double", "Share of requests that the endpoint logged, as logged"),
+        ("execution_duration_ms", "bigint", "Time that the model took, in milliseconds"),
+        ("latency_ms", "bigint", "Time that the client waited, in milliseconds, where the log has it"),
+        ("time_to_first_byte_ms", "bigint", "Milliseconds to the first byte, where the log has it"),
+        ("prompt", "string", "Last user message, as text.store allows"),
+        ("response", "string", "First choice of the response, as text.store allows"),
+        ("prompt_hash", "string", "HMAC-SHA-256 of the prompt (hex)"),
+        ("response_hash", "string", "HMAC-SHA-256 of the response (hex)"),
+        ("context_hash", "string", "HMAC-SHA-256 of all input messages (hex); pairs equal requests"),
+        ("prompt_chars", "int", "Characters (Unicode code points) of the prompt"),
+        ("prompt_words", "int", "Words of the prompt, split at white space"),
+        ("response_chars", "int", "Characters (Unicode code points) of the response"),
+        ("response_words", "int", "Words of the response, split at white space"),
+        ("language", "string", "Language of the response (not filled yet)"),
+        ("slices", "map<string,string>", "Value of each slicing expression"),
+        ("input_tokens", "bigint", "Tokens of all input messages"),
+        ("output_tokens", "bigint", "Tokens of the response"),
+        ("cached_input_tokens", "bigint", "Input tokens that the endpoint took from its cache"),
+        ("token_source", "string", "usage (the log's figures), tokenizer (counted here), or both as usage+tokenizer"),
+        ("cost", "double", "Price of the exchange (not filled yet)"),
+        ("currency", "string", "Currency of cost"),
+        ("prompt_toxicity", "double", "Probability of the toxic label for the prompt, 0 to 1"),
+        ("response_toxicity", "double", "Probability of the toxic label for the response, 0 to 1"),
+        ("prompt_perplexity", "double", "exp(mean negative log-likelihood per token in nats) of the prompt"),
+        ("response_perplexity", "double", "The same of the response by itself"),
+        ("response_perplexity_given_prompt", "double", "The same of the response's tokens with the prompt as context"),
+        ("response_nll", "double", "Negative log-likelihood of the response by itself, summed, in nats"),
+        ("response_scored_tokens", "bigint", "Tokens that response_nll sums over"),
+        ("prompt_flesch_kincaid", "double", "Flesch-Kincaid grade of the prompt (US school years)"),
+        ("response_flesch_kincaid", "double", "Flesch-Kincaid grade of the response (US school years)"),
+        ("score_errors", "map<string,string>", "Why a score is NULL, by column"),
+        ("scorers", "map<string,string>", "Fingerprint of the scorer, by column"),
+        ("scored_at", "timestamp", "When the row was scored (UTC)"),
+        ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
+        ("batch_id", "bigint", "Micro-batch that wrote the row"),
+    ),
+    keys=("request_date", "request_id", "exchange_index"),
+    partition_by="request_date",
+    checks={
+        "score_ranges": " AND ".join(
+            [f"({c} IS NULL OR ({c} >= 0 AND {c} <= 1))" for c in ("prompt_toxicity", "response_toxicity")]
+            + [
+                f"({c} IS NULL OR ({c} >= 0 AND NOT isnan({c}) AND {c} < double('Infinity')))"
+                for c in ("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt", "response_nll")
+            ]
+        ),
+        "keys_present": "request_id IS NOT NULL AND request_time IS NOT NULL AND request_date = CAST(request_time AS DATE)",
+    },
+    properties={"delta.enableChangeDataFeed": "true"},
+)
+
+SCORED_COLUMNS = (
+    "prompt_toxicity",
+    "response_toxicity",
+    "prompt_perplexity",
+    "response_perplexity",
+    "response_perplexity_given_prompt",
+    "response_nll",
+    "response_scored_tokens",
+    "prompt_flesch_kincaid",
+    "response_flesch_kincaid",
+)
+"""Columns of ``scores`` that a scorer computes, and whose fingerprint ``scorers`` holds."""
