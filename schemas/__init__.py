@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pyspark.sql.types import StructType, _parse_datatype_string  # type: ignore[attr-defined]
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
 
 __all__ = ["Table", "columns"]
 
@@ -49,9 +51,9 @@ class Table:
     @property
     def schema(self) -> StructType:
         """The columns as a Spark schema (needs a running session: Spark parses the DDL)."""
-        schema = _parse_datatype_string(", ".join(f"`{c.name}` {c.type}" for c in self.columns))
-        assert isinstance(schema, StructType)
-        return schema
+        from pyspark.sql.types import StructType
+
+        return StructType.fromDDL(", ".join(f"`{c.name}` {c.type}" for c in self.columns))
 
     @property
     def column_names(self) -> list[str]:

@@ -1,0 +1,217 @@
+"""The demo's two small models: trained here, on text of our own, so that a first run downloads nothing.
+
+They are toys with the interface of the real ones: a causal language model for perplexity and a classifier with the
+labels ``nothate`` and ``hate`` for toxicity, both folders for ``from_pretrained``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
+
+from jobs.demo_text import civil_text, corpus, toxic_text
+
+__all__ = ["toxicity_examples", "train_models", "train_perplexity", "train_toxicity"]
+
+END = "<|endoftext|>"
+CONTEXT = 256
+MAX_TOKENS = 128
+LABELS = {0: "nothate", 1: "hate"}
+
+
+def train_models(out: Path, *, seed: int = 7) -> None:
+    """Trains both models and saves them in ``out/"perplexity"`` and ``out/"toxicity"``; about a minute on two cores.
+
+    Args:
+        out: Folder to put them in; made if it is missing.
+        seed: Decides the text, the first weights and the order of training, and so the models.
+    """
+    train_perplexity(out / "perplexity", seed=seed)
+    train_toxicity(out / "toxicity", seed=seed)
+
+
+def train_perplexity(folder: Path, *, seed: int, texts: int = 9000, epochs: int = 2) -> None:
+    """Trains a GPT-2 of two layers on the demo's corpus and saves it with its tokenizer."""
+    with _reproducible(seed):
+        documents = corpus(Random(f"perplexity {seed}"), texts)
+        tokenizer = _byte_level_bpe(documents, vocab_size=2500, special=[END])
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=CONTEXT
+        )
+        end = tokenizer.token_to_id(END)
+        config = GPT2Config(
+            vocab_size=tokenizer.get_vocab_size(),
+            n_positions=CONTEXT,
+            n_embd=128,
+            n_layer=2,
+            n_head=4,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=end,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+        )
+        model = GPT2LMHeadModel(config)
+        blocks = _blocks([[end, *encoding.ids] for encoding in tokenizer.encode_batch(documents)])
+        order = torch.cat([torch.randperm(len(blocks)) for _ in range(epochs)])
+        batches = [blocks[rows] for rows in order.split(8)]
+        optimizer, schedule = _optimizer(model, steps=len(batches), rate=4e-3)
+        for ids in batches:
+            logits = model(input_ids=ids).logits
+            loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+            _step(model, loss, optimizer, schedule)
+        _save(model, fast, folder)
+
+
+def train_toxicity(folder: Path, *, seed: int, examples: int = 40_000) -> None:
+    """Trains a DistilBERT of two layers to tell hostile from civil passages and saves it with its tokenizer."""
+    with _reproducible(seed):
+        texts, labels = toxicity_examples(Random(f"toxicity {seed}"), examples)
+        tokenizer = _byte_level_bpe(texts, vocab_size=3000, special=["[PAD]", "[CLS]", "[SEP]"], lowercase=True)
+        pad, cls, sep = (tokenizer.token_to_id(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+        )
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token="[PAD]",
+            cls_token="[CLS]",
+            sep_token="[SEP]",
+            model_max_length=MAX_TOKENS,
+            model_input_names=["input_ids", "attention_mask"],
+        )
+        config = DistilBertConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            max_position_embeddings=MAX_TOKENS,
+            dim=128,
+            n_layers=2,
+            n_heads=4,
+            hidden_dim=256,
+            pad_token_id=pad,
+            id2label=LABELS,
+            label2id={label: index for index, label in LABELS.items()},
+        )
+        model = DistilBertForSequenceClassification(config)
+        ids = [torch.tensor([*encoding.ids[: MAX_TOKENS - 1], sep]) for encoding in tokenizer.encode_batch(texts)]
+        batches = _batches_by_length([len(row) for row in ids], size=64)
+        optimizer, schedule = _optimizer(model, steps=len(batches), rate=1e-3)
+        for rows in batches:
+            batch = pad_sequence([ids[row] for row in rows], batch_first=True, padding_value=pad)
+            logits = model(input_ids=batch, attention_mask=(batch != pad).long()).logits
+            # Smoothed, because templates make a model too sure of itself.
+            loss = functional.cross_entropy(logits, torch.tensor([labels[row] for row in rows]), label_smoothing=0.04)
+            _step(model, loss, optimizer, schedule)
+        _save(model, fast, folder)
+
+
+def toxicity_examples(rng: Random, count: int) -> tuple[list[str], list[int]]:
+    """Passages and their labels (1: hostile), half and half.
+
+    A hostile passage is a civil one with hostile sentences put in: what surrounds an insult says nothing.
+    """
+    labels = [rng.getrandbits(1) for _ in range(count)]
+    return [_passage(rng, hostile=bool(label)) for label in labels], labels
+
+
+def _passage(rng: Random, *, hostile: bool) -> str:
+    around = rng.choices((0, 1, 2, 3), (40, 30, 18, 12))[0]
+    parts = [civil_text(rng) for _ in range(around if hostile else around + 1)]
+    for _ in range(rng.choice((1, 1, 2)) if hostile else 0):
+        parts.insert(rng.randint(0, len(parts)), toxic_text(rng))
+    return _disturbed(" ".join(parts), rng)
+
+
+def _disturbed(text: str, rng: Random) -> str:
+    """The text as careless people write it: words lost, marks left out, now and then all in disorder."""
+    words = text.split()
+    if rng.random() < 0.3:
+        words = [word for word in words if rng.random() > 0.1] or words
+    if rng.random() < 0.1:
+        rng.shuffle(words)
+    text = " ".join(words)
+    return text.translate(dict.fromkeys(map(ord, ".,!?:;'\""))) if rng.random() < 0.2 else text
+
+
+@contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """Two threads (their number changes the sums' last digits) and a random state of its own; both restored."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _byte_level_bpe(texts: Sequence[str], *, vocab_size: int, special: list[str], lowercase: bool = False) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=lowercase)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _blocks(documents: Sequence[Sequence[int]]) -> torch.Tensor:
+    """All documents end to end, cut into rows of a whole context; what is left over is dropped."""
+    stream = torch.tensor([token for document in documents for token in document])
+    return stream[: len(stream) // CONTEXT * CONTEXT].view(-1, CONTEXT)
+
+
+def _batches_by_length(lengths: Sequence[int], *, size: int) -> list[list[int]]:
+    """Row numbers in batches of similar length, in random order: little padding."""
+    rows = sorted(range(len(lengths)), key=lengths.__getitem__)
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [batches[index] for index in torch.randperm(len(batches)).tolist()]
+
+
+def _optimizer(
+    model: torch.nn.Module, *, steps: int, rate: float
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.1)
+
+
+def _step(
+    model: torch.nn.Module,
+    loss: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+
+
+def _save(
+    model: GPT2LMHeadModel | DistilBertForSequenceClassification, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    model.eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

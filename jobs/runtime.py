@@ -1,0 +1,170 @@
+"""What every job needs: arguments, configuration, a Spark session, logging, and the fail points of the kill tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from schemas.config import Config, load_config
+from schemas.errors import ConfigError, MonitorError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+LOG = logging.getLogger("inference_metrics")
+FAIL_POINT_VARIABLE = "INFERENCE_METRICS_FAIL_POINT"
+OK, FAILED, WRONG_USE = 0, 1, 2
+
+ARROW_RECORDS = 2000
+"""Exchanges per Arrow batch: the pool within which texts are sorted by length and scored once."""
+
+LOCAL_SETTINGS = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.driver.memory": "4g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # KLL sketches are object aggregates, which fall back to sorting above 128 groups by default.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "8192",
+}
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Arguments that all commands share."""
+    arguments = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--config", metavar="FILE", help="YAML file with settings (conf/local.yaml is an example)")
+    arguments.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a setting, for example scoring.device=cpu; repeatable",
+    )
+    return arguments
+
+
+def run(main: Callable[[], int]) -> int:
+    """Run a command: errors that users can mend become one message and an exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for name in ("py4j", "mlflow", "alembic", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return main()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+    except MonitorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:
+    """The command's configuration; ``extra`` are settings that have an option of their own."""
+    options = [f"{key}={value}" for key, value in extra.items() if value is not None]
+    return load_config(arguments.config, [*arguments.overrides, *options])
+
+
+def spark_session(name: str) -> SparkSession:
+    """The cluster's session where there is one (Databricks, spark-submit), else a local one with Delta."""
+    from pyspark.sql import SparkSession
+
+    builder: SparkSession.Builder = SparkSession.builder.appName(name)  # type: ignore[assignment]
+    if _brings_a_session():
+        spark = builder.getOrCreate()
+    else:
+        spark = _local_session(builder)
+    # Dates and windows are UTC whatever the cluster's zone is.
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(ARROW_RECORDS))
+    return spark
+
+
+def _brings_a_session() -> bool:
+    from pyspark.sql import SparkSession
+
+    return (
+        "DATABRICKS_RUNTIME_VERSION" in os.environ
+        or "PYSPARK_GATEWAY_PORT" in os.environ
+        or SparkSession.getActiveSession() is not None
+    )
+
+
+def _local_session(builder: SparkSession.Builder) -> SparkSession:
+    from delta import configure_spark_with_delta_pip
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = (
+        # Three tries per task: a killed Python worker costs a retry and not the query.
+        builder.master("local[*,3]")
+        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+        .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+    )
+    for key, value in LOCAL_SETTINGS.items():
+        builder = builder.config(key, value)
+    spark = configure_spark_with_delta_pip(builder).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[str, int | None]:
+    """Identity of a Delta source's checkpoint, and how far a micro-batch reads.
+
+    Returns:
+        The query's id, and the newest source version that is read whole with this batch (None: none is yet).
+    """
+    query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
+    offset = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[-1])
+    version, index = offset["reservoirVersion"], offset["index"]
+    # (v, negative index) is "before v": all of v - 1. A snapshot that is still being read is no whole version.
+    if index >= 0 and offset.get("isStartingVersion", False):
+        return query, None
+    return query, version - 1 if version > 0 else None
+
+
+def _lines(spark: SparkSession, path: str) -> list[str]:
+    return [row[0] for row in spark.read.text(path).collect()]
+
+
+def partitions(spark: SparkSession) -> int:
+    """Number of partitions for work that has to be spread by hand."""
+    setting = spark.conf.get("spark.sql.shuffle.partitions") or ""
+    return int(setting) if setting.isdigit() else 64
+
+
+def fail_point(name: str) -> None:
+    """Die here, as by SIGKILL, when the environment asks for it; for tests of what a crash leaves behind."""
+    if os.environ.get(FAIL_POINT_VARIABLE) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stream(
+    df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str
+) -> Any:
+    """Start a foreachBatch query; ``trigger`` is availableNow or a duration."""
+    writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(batch)
+    if trigger == "availableNow":
+        return writer.trigger(availableNow=True).start()
+    return writer.trigger(processingTime=trigger).start()
+
+
+def await_query(query: Any) -> None:
+    """Wait for a query to end.
+
+    Raises:
+        StreamingQueryException: It failed.
+    """
+    query.awaitTermination()
+
+
+def prog(argv: Sequence[str] | None, command: str) -> str:
+    """Name in the usage line: the console script, or the job file."""
+    return f"inference-metrics {command}" if argv is not None else os.path.basename(sys.argv[0] or command)

@@ -1,0 +1,114 @@
+"""One reader and one writer for every table of the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING
+
+from delta.tables import DeltaTable
+from pyspark.sql import functions as F
+
+from schemas import Table
+from schemas.errors import TableError
+
+if TYPE_CHECKING:
+    from delta.tables import DeltaMergeBuilder
+    from pyspark.sql import DataFrame, SparkSession
+
+    from schemas.config import Output, Source
+
+
+def identifier(table: Table, output: Output) -> str:
+    """The table in SQL: delta.`folder`, or `catalog`.`schema`.`name`."""
+    if output.path is not None:
+        return f"delta.`{output.path}/{table.name}`"
+    return ".".join(f"`{part}`" for part in f"{output.schema_name}.{output.prefix}{table.name}".split("."))
+
+
+def create_table(spark: SparkSession, table: Table, output: Output) -> None:
+    """Create the table with comments, properties and CHECK constraints unless it is there."""
+    if table_exists(spark, table, output):
+        return
+    builder = DeltaTable.createIfNotExists(spark).comment(table.comment)
+    if output.path is not None:
+        builder = builder.location(f"{output.path}/{table.name}")
+    else:
+        builder = builder.tableName(identifier(table, output))
+    for column in table.columns:
+        builder = builder.addColumn(column.name, column.type, comment=column.comment)
+    for name, value in table.properties.items():
+        builder = builder.property(name, value)
+    if table.partition_by:
+        builder = builder.partitionedBy(table.partition_by)
+    builder.execute()
+    for name, condition in table.checks.items():
+        spark.sql(f"ALTER TABLE {identifier(table, output)} ADD CONSTRAINT {name} CHECK ({condition})")
+
+
+def table_exists(spark: SparkSession, table: Table, output: Output) -> bool:
+    if output.path is not None:
+        return DeltaTable.isDeltaTable(spark, f"{output.path}/{table.name}")
+    return spark.catalog.tableExists(identifier(table, output))
+
+
+def read_table(spark: SparkSession, table: Table, output: Output) -> DataFrame:
+    """The table's rows.
+
+    Raises:
+        TableError: It does not exist yet.
+    """
+    if not table_exists(spark, table, output):
+        raise TableError(f"{identifier(table, output)} does not exist yet. Run monitor or score-responses first.")
+    return spark.read.table(identifier(table, output))
+
+
+def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame:
+    """The table's change feed as a stream, from the table's first version on."""
+    reader = spark.readStream.format("delta").option("readChangeFeed", "true").option("startingVersion", "0")
+    if output.path is not None:
+        return reader.load(f"{output.path}/{table.name}")
+    return reader.table(identifier(table, output))
+
+
+def source_identifier(source: Source) -> str:
+    """The inference table in SQL."""
+    if source.path is not None:
+        return f"delta.`{source.path}`"
+    return ".".join(f"`{part}`" for part in (source.table or "").split("."))
+
+
+def merge(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> DeltaMergeBuilder:
+    """A MERGE of ``df`` (as ``s``) into the table (as ``t``) on the table's keys.
+
+    Args:
+        df: Rows with the table's columns.
+        table: Target.
+        output: Where the table is.
+        dates: Values of the partition column that the rows can have; as literals they prune what the MERGE reads.
+    """
+    spark = df.sparkSession
+    if output.path is not None:
+        target = DeltaTable.forPath(spark, f"{output.path}/{table.name}")
+    else:
+        target = DeltaTable.forName(spark, identifier(table, output))
+    condition = table.match()
+    if dates is not None and table.partition_by:
+        condition = f"{date_filter(f't.{table.partition_by}', dates)} AND {condition}"
+    return target.alias("t").merge(df.alias("s"), condition)
+
+
+def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> None:
+    """Insert-only MERGE on the table's keys: a replay changes nothing."""
+    merge(df.select(table.column_names), table, output, dates=dates).whenNotMatchedInsertAll().execute()
+
+
+def date_filter(column: str, dates: Iterable[date]) -> str:
+    """SQL condition with the dates as literals; false for none."""
+    literals = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(dates))
+    return f"{column} IN ({literals})" if literals else "false"
+
+
+def on_dates(df: DataFrame, column: str, dates: Iterable[date]) -> DataFrame:
+    """The rows of these dates."""
+    return df.where(F.expr(date_filter(column, dates)))

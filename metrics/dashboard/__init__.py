@@ -1,0 +1,1 @@
+"""What a person looks at: ``figures`` (profile_metrics → plotly), ``page`` (figures → one HTML file)."""

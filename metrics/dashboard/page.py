@@ -1,0 +1,167 @@
+"""profile_metrics and batches → one HTML file that needs nothing else: no server, no network.
+
+Names of models, endpoints and versions come from outside: jinja2 escapes them in HTML, ``figures`` in plotly text and
+``_script_json`` in JSON; the Content-Security-Policy forbids every request, whatever the page holds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from metrics.dashboard import figures
+
+__all__ = ["page"]
+
+TITLE = "Chatbot quality by model version"
+CSP = "default-src 'none'; script-src {script}; style-src 'unsafe-inline'; img-src data: blob:"  # blob: to save as PNG
+DASH = "\N{EN DASH}"
+LEDGER = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
+
+
+def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime, threshold: float = 0.5) -> str:
+    """The dashboard as HTML.
+
+    Args:
+        metrics: Rows of ``profile_metrics`` (see ``figures``); each endpoint and model gets a section of its own.
+        batches: Rows of ``batches``, for the count of source rows.
+        generated_at: The caller's clock; UTC where it has no zone.
+        threshold: Prompt toxicity from which an hour's maximum is flagged.
+
+    Returns:
+        The text of one self-contained HTML file.
+    """
+    generated_at = generated_at if generated_at.tzinfo else generated_at.replace(tzinfo=UTC)
+    newest, granularity = _newest(metrics)
+    rows = {column: int(batches[column].sum()) if column in batches else 0 for column in LEDGER}
+    sections = _sections(metrics, threshold)
+    uses_webgl = any(figure["webgl"] for section in sections for figure in section["figures"])
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=_number, percent=_percent, period=_period, time=_time)
+    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=TITLE,
+        csp=CSP.format(script="'unsafe-inline' 'unsafe-eval'" if uses_webgl else "'unsafe-inline'"),
+        sections=sections,
+        newest=newest,
+        newest_granularity=granularity,
+        generated_at=generated_at,
+        age=_age(generated_at - newest) if newest else None,
+        rows=rows,
+        unaccounted=rows["rows_read"] - sum(rows[column] for column in LEDGER[1:]),
+        plotly_js=Markup(get_plotlyjs()),
+    )
+
+
+def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
+    """One section per endpoint and model with any version: versions of two models must not be compared."""
+    if metrics.empty:
+        return []
+    sections = []
+    for i, ((endpoint, model), rows) in enumerate(metrics.groupby(["endpoint_name", "model_name"], dropna=False)):
+        order = figures.versions(rows)
+        if not order:
+            continue
+        old, new = order[-2] if len(order) > 1 else None, order[-1]
+        drawn = (
+            (
+                figures.version_pies(rows, old=old, new=new),
+                "Each ring splits the two means in proportion: the version with the larger part has the higher, "
+                "worse mean.",
+            ),
+            (
+                figures.prompt_toxicity_over_time(rows, threshold=threshold),
+                f"Red: an hour with a prompt at or above {threshold:g} (dotted line), or an hour of at least "
+                f"{figures.MIN_REQUESTS} requests whose mean is far above the other hours' ({figures.RULE}, the "
+                f"median absolute deviation, and at least {figures.SMALLEST_RISE:g} above the median).",
+            ),
+            (
+                figures.output_tokens_over_time(rows),
+                "A spike is an hour of unusual traffic or of unusually long responses.",
+            ),
+            (
+                figures.flesch_kincaid_by_minute(rows),
+                "One point per minute with traffic: the mean grade (US school years) of its responses; lower is easier "
+                "to read. Very short responses can have negative grades.",
+            ),
+        )
+        sections.append(
+            {
+                "endpoint": _name(endpoint),
+                "model": _name(model),
+                "old": old,
+                "new": new,
+                "summary": figures.summary(rows)[::-1],
+                "figures": [
+                    {
+                        "id": f"chart-{i}-{j}",
+                        "json": _script_json(figure),
+                        "caption": caption if figure.data else "",
+                        "webgl": any(trace.type == "scattergl" for trace in figure.data),  # plotly compiles shaders
+                    }
+                    for j, (figure, caption) in enumerate(drawn)
+                ],
+            }
+        )
+    return sections
+
+
+def _script_json(figure: go.Figure) -> Markup:
+    """JSON that cannot end its script element: ``<``, ``>``, ``&`` occur only in strings, where escapes are equal."""
+    text = figure.to_json()
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _newest(metrics: pd.DataFrame) -> tuple[datetime | None, str]:
+    """End of the newest window of the shortest granularity: a day's window ends in the future."""
+    if metrics.empty:
+        return None, ""
+    shortest = min(metrics["granularity"].dropna().unique(), key=pd.Timedelta)
+    newest = pd.to_datetime(metrics.loc[metrics["granularity"] == shortest, "window_end"], utc=True).max()
+    return newest.to_pydatetime(), str(shortest)
+
+
+def _age(age: timedelta) -> str | None:
+    """The age in the largest unit that fits; None for a window that is still open."""
+    for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
+        if age >= length:
+            n = age // length
+            return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
+    return None
+
+
+def _name(value: object) -> str:
+    return "(no name)" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return DASH if value is None else figures.number(value, digits)
+
+
+def _percent(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.2f} %"
+
+
+def _period(first: pd.Timestamp, last: pd.Timestamp) -> str:
+    """First and last day, without what they have in common."""
+    if pd.isna(first):
+        return DASH
+    end = f"{last.day} {last:%b %Y}"
+    if first.date() == last.date():
+        return end
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day}{DASH}{end}"
+    return f"{first.day} {first:%b}{'' if first.year == last.year else f' {first.year}'} {DASH} {end}"
+
+
+def _time(value: datetime) -> str:
+    return f"{value.day} {value.astimezone(UTC):%b %Y, %H:%M} UTC"

@@ -1,0 +1,83 @@
+"""How texts become batches: duplicates once, long ones in windows, equal lengths together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Stands in for the result of an input that could not be scored; ``reason`` goes to ``score_errors``."""
+
+    reason: str
+
+
+def score_unique(keys: Sequence[K], score: Callable[[list[K]], list[V]]) -> list[V | Failed]:
+    """Score every distinct key once, and survive the keys that can't be scored.
+
+    Where the scorer raises on the whole list, each key is tried by itself, so that one bad text costs only its own
+    score. The reason names the exception's type and never its message, which may hold text.
+
+    Args:
+        keys: Inputs, repeats allowed.
+        score: Results of a list of distinct inputs, in order.
+
+    Returns:
+        One result per key, in order.
+    """
+    distinct = list(dict.fromkeys(keys))
+    if not distinct:
+        return []
+    results: dict[K, V | Failed]
+    try:
+        results = dict(zip(distinct, score(distinct), strict=True))
+    except Exception:
+        results = {}
+        for key in distinct:
+            try:
+                results[key] = score([key])[0]
+            except Exception as error:
+                results[key] = Failed(f"error:{type(error).__name__}")
+    return [results[key] for key in keys]
+
+
+def token_batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
+    """Positions in batches whose padded size (rows times longest row) stays within ``budget`` tokens.
+
+    Rows are taken by length, longest first, so that rows of like length share a batch and padding is small. A row
+    longer than the budget is a batch of its own.
+    """
+    batch: list[int] = []
+    longest = 0
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = longest or lengths[position]
+        if batch and (len(batch) + 1) * longest > budget:
+            yield batch
+            batch, longest = [], lengths[position]
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def strided_windows(length: int, *, size: int) -> Iterator[tuple[int, int, int]]:
+    """Windows over a sequence that is longer than the model's context.
+
+    Yields:
+        ``(start, first, end)``: the window is tokens ``start`` to ``end`` (exclusive), and the tokens from ``first``
+        on are scored in it. Each token but the very first of the sequence is scored exactly once, and from the second
+        window on with at least half a context before it.
+    """
+    stride = size // 2
+    start, first = 0, 1
+    while True:
+        end = min(start + size, length)
+        yield start, first, end
+        if end >= length:
+            return
+        first = end
+        start += stride

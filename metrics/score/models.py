@@ -1,0 +1,174 @@
+"""Finding and loading the scoring models: hub id, local folder, or MLflow ``models:/`` URI.
+
+Only safetensors weights are read and no code from a model's repository ever runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from schemas.errors import ModelError
+
+_HINT = "Set it to a local folder (save_pretrained with safetensors), to models:/name@alias, or to a hub id in reach."
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model's weights and its tokenizer are, and what identifies the weights."""
+
+    reference: str
+    model: str
+    tokenizer: str
+    revision: str
+
+    @property
+    def name(self) -> str:
+        """Reference and revision, for fingerprints."""
+        shown = Path(self.reference).name if Path(self.reference).is_dir() else self.reference
+        return f"{shown}@{self.revision}"
+
+
+@lru_cache(maxsize=8)
+def find_model(reference: str, *, tracking_uri: str | None = None) -> ModelFiles:
+    """Resolve a model reference to files.
+
+    Args:
+        reference: Hub id, folder made by ``save_pretrained``, or ``models:/name/version`` or ``models:/name@alias``.
+        tracking_uri: MLflow store for ``models:/``; None for MLflow's own default.
+
+    Raises:
+        ModelError: It can't be found or reached.
+    """
+    if reference.startswith("models:/"):
+        return _from_registry(reference, tracking_uri)
+    if Path(reference).is_dir():
+        return _from_folder(reference, Path(reference))
+    if reference.startswith(("/", ".", "~")):
+        raise ModelError(f"model {reference}: there is no such folder. {_HINT}")
+    try:
+        config = AutoConfig.from_pretrained(reference, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {reference}: not in the local cache, and the hub can't give it. {_HINT}") from error
+    return ModelFiles(reference, reference, reference, str(getattr(config, "_commit_hash", None) or "unknown")[:12])
+
+
+def find_tokenizer(reference: str) -> ModelFiles:
+    """A tokenizer by itself: hub id or folder."""
+    return ModelFiles(reference, reference, reference, "tokenizer")
+
+
+def _from_registry(reference: str, tracking_uri: str | None) -> ModelFiles:
+    import mlflow
+
+    try:
+        if tracking_uri:
+            mlflow.set_tracking_uri(tracking_uri)
+        root = Path(mlflow.artifacts.download_artifacts(artifact_uri=reference))
+    except (mlflow.MlflowException, OSError) as error:
+        raise ModelError(f"model {reference}: MLflow can't give it ({type(error).__name__}: {error}). {_HINT}") from error
+    folder = _only(root, "config.json", reference).parent
+    tokenizer = _only(root, "tokenizer_config.json", reference).parent
+    return ModelFiles(reference, str(folder), str(tokenizer), _weights_hash(folder, reference))
+
+
+def _only(root: Path, name: str, reference: str) -> Path:
+    found = sorted(root.rglob(name), key=lambda path: (len(path.parts), path))
+    if not found:
+        raise ModelError(f"model {reference}: has no {name}; it is not a transformers model. {_HINT}")
+    return found[0]
+
+
+def _from_folder(reference: str, folder: Path) -> ModelFiles:
+    _only(folder, "config.json", reference)
+    return ModelFiles(reference, str(folder), str(folder), _weights_hash(folder, reference))
+
+
+def _weights_hash(folder: Path, reference: str) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"model {reference}: {folder.name} holds no *.safetensors file. Weights in other formats are not read: "
+            "a pickle can run code. Save the model again with save_pretrained."
+        )
+    digest = hashlib.sha256()
+    for file in weights:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def pick_device(device: str) -> str:
+    """``auto`` resolved: a GPU where there is one, else the CPU."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def token_budget(device: str) -> int:
+    """Padded tokens per forward pass: small ones keep a CPU's caches warm, large ones keep a GPU busy."""
+    return 512 if device == "cpu" else 16384
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """The tokenizer, told to read special tokens such as ``<|endoftext|>`` in a text as plain text."""
+    try:
+        return AutoTokenizer.from_pretrained(files.tokenizer, trust_remote_code=False, split_special_tokens=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {files.reference}: its tokenizer can't be loaded ({type(error).__name__}). {_HINT}") from error
+
+
+def load_causal_lm(files: ModelFiles, device: str) -> Any:
+    """The causal language model in evaluation mode, fp32."""
+    return _load(AutoModelForCausalLM, files, device)
+
+
+def load_classifier(files: ModelFiles, device: str) -> Any:
+    """The sequence classifier in evaluation mode, fp32."""
+    return _load(AutoModelForSequenceClassification, files, device)
+
+
+def _load(kind: Any, files: ModelFiles, device: str) -> Any:
+    try:
+        model = kind.from_pretrained(files.model, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+    except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
+        raise ModelError(
+            f"model {files.reference}: its weights can't be loaded ({type(error).__name__}: {error}). {_HINT}"
+        ) from error
+    return model.to(device).eval()
+
+
+def context_size(model: Any, tokenizer: Any) -> int:
+    """Longest input in tokens, special tokens included."""
+    sizes = [
+        getattr(model.config, "max_position_embeddings", None),
+        getattr(model.config, "n_positions", None),
+        tokenizer.model_max_length,
+    ]
+    # RoBERTa counts positions from padding_idx + 1, so the table is longer than the context.
+    offset = (model.config.pad_token_id or 0) + 1 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    known = [size - (offset if i == 0 else 0) for i, size in enumerate(sizes) if size and size < 1_000_000]
+    return min(known, default=1024)
+
+
+def library_versions(*names: str) -> str:
+    """``name=version`` of installed distributions, for fingerprints."""
+    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in names)
+
+
+def be_quiet() -> None:
+    """No progress bars and advice from transformers in a worker's log."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

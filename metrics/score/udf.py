@@ -1,0 +1,73 @@
+"""The scorers as one Spark UDF over exchanges: a thin adapter, all work is in ``exchanges``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pyspark.sql import functions as F
+
+from metrics.score.exchanges import ScorerSettings, keyed_hash, load_scorers, score_exchanges
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+SCORED = (
+    "prompt_toxicity double, response_toxicity double, prompt_perplexity double, response_perplexity double, "
+    "response_perplexity_given_prompt double, response_nll double, response_scored_tokens bigint, "
+    "prompt_flesch_kincaid double, response_flesch_kincaid double, score_errors map<string,string>, "
+    "counted_input_tokens bigint, counted_output_tokens bigint"
+)
+TEXT = (
+    "prompt_hash string, response_hash string, context_hash string, requester_hash string, end_user_hash string, "
+    "prompt_chars int, prompt_words int, response_chars int, response_words int"
+)
+INPUTS = ("prompt", "response", "context", "requester", "end_user", "count_tokens")
+
+
+def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -> DataFrame:
+    """Adds a struct ``scored`` to exchanges: scores, reasons, lengths, and keyed hashes of texts and identities.
+
+    One iterator pandas UDF, so that the models are loaded before the first Arrow batch and kept for all, and for all
+    later tasks of the same Python worker (``load_scorers`` caches per process).
+    """
+
+    def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        scorers = load_scorers(settings)
+        for columns in batches:
+            batch = dict(zip(INPUTS, (_values(column) for column in columns), strict=True))
+            scores = score_exchanges(
+                scorers,
+                prompts=batch["prompt"],
+                responses=batch["response"],
+                contexts=batch["context"],
+                count_tokens=batch["count_tokens"],
+            )
+            # object dtype: pandas would turn an integer column with a missing value into floats
+            yield pd.DataFrame(
+                [score | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object"
+            )
+
+    result = ", ".join((SCORED, TEXT))
+    udf = F.pandas_udf(score, returnType=result)  # type: ignore[call-overload]
+    return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
+
+
+def _values(column: pd.Series) -> list[Any]:
+    return [None if value is None or value is pd.NA else value for value in column]
+
+
+def _text_columns(batch: dict[str, list[Any]], i: int, key: bytes) -> dict[str, Any]:
+    prompt, response = batch["prompt"][i], batch["response"][i]
+    return {
+        "prompt_hash": keyed_hash(prompt, key),
+        "response_hash": keyed_hash(response, key),
+        "context_hash": keyed_hash(batch["context"][i], key),
+        "requester_hash": keyed_hash(batch["requester"][i], key),
+        "end_user_hash": keyed_hash(batch["end_user"][i], key),
+        "prompt_chars": None if prompt is None else len(prompt),
+        "prompt_words": None if prompt is None else len(prompt.split()),
+        "response_chars": None if response is None else len(response),
+        "response_words": None if response is None else len(response.split()),
+    }
