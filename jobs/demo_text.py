@@ -54,6 +54,11 @@ class Prompt:
     topic: Topic
 
 
+def _phrases(choices: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Slots and their phrases, from one string each with ``|`` between the phrases."""
+    return {slot: tuple(phrases.split("|")) for slot, phrases in choices.items()}
+
+
 TOPICS = (
     Topic(
         "tables",
@@ -556,108 +561,132 @@ TOPICS = (
     ),
 )
 
-WORDS: Mapping[str, Sequence[str]] = {
-    "kind": "sales|orders|customer|sensor|payment|inventory|click|weather|marketing|shipping|product|fraud|churn|"
-    "pricing|booking|support|energy|machine|loan|supplier".split("|"),
-    "team": "finance|data science|marketing|support|platform|research|operations|security|risk|logistics|"
-    "reporting|planning|purchasing|web".split("|"),
-    "when": "every night|since Monday|last week|after midnight|each morning|on weekends|this afternoon|yesterday|"
-    "at the end of the month|before lunch|every two hours|on Friday evening|since the last release".split("|"),
-    "volume": "ten gigabytes|two terabytes|forty million rows|half a terabyte|three hundred files|a billion rows|"
-    "nine gigabytes|six thousand folders".split("|"),
-    "duration": "ten minutes|half an hour|three hours|a whole day|forty seconds|twenty minutes|an hour|two days".split(
-        "|"
-    ),
-    "minutes": "five|ten|fifteen|twenty|thirty|forty|sixty".split("|"),
-    "env": "test|staging|production|training|backup|shared|old|new".split("|"),
-    "event": "upgrade|migration|release|audit|board meeting|spring sale|training day|monthly close|network change|"
-    "holiday|demo|load test".split("|"),
-    "month": "January|February|March|May|June|July|September|October|November|December".split("|"),
-    "person": "my colleague|a new analyst|our intern|the contractor|our manager|a partner|the night shift|"
-    "one of our engineers|the auditor".split("|"),
-    "language": "Python|Scala|Java|R".split("|"),
-    "place": "Oslo|Lisbon|Toronto|Nairobi|Madrid|Osaka|Dublin|Lima|Prague|Perth|Chicago|Warsaw".split("|"),
-    "hello": "Hello|Hi|Hi there|Good morning|Good afternoon|Good evening|Hey|Greetings|Dear support".split("|"),
-    "polite": "please|if you can|if possible|when you have time|thanks in advance".split("|"),
-    "mood": "frustrated|disappointed|confused|a bit lost|stuck|unhappy|tired of this|concerned|worried|upset".split("|"),
-    # Hostile words, for people who insult the bot: mild, and about nothing but it and its answers.
-    "very": "absolutely|utterly|completely|totally|truly|incredibly|downright|so|simply|unbelievably|painfully".split(
-        "|"
-    ),
-    "bad": "stupid|dumb|idiotic|moronic|useless|worthless|pathetic|ridiculous|clueless|brainless|hopeless|incompetent|"
-    "ignorant|laughable|miserable|wretched|pitiful|dense|dim|lousy|rotten|feeble|lame|obnoxious|arrogant|smug|"
-    "insufferable|mindless|witless|inept|contemptible|disgusting|disgraceful|shameful|crappy|foolish|asinine|"
-    "thick|sorry|dreadful|abysmal|trashy|broken|terrible|awful|horrible|silly|slow-witted|empty-headed|atrocious|"
-    "mediocre|vile|repulsive|creepy|annoying|unbearable|good-for-nothing".split("|"),
-    "fool": "idiot|moron|imbecile|fool|clown|dimwit|nitwit|blockhead|bonehead|dunce|halfwit|numbskull|airhead|loser|"
-    "failure|disgrace|embarrassment|joke|fraud|liar|buffoon|simpleton|ignoramus|charlatan|phony|dolt|twit|jerk|pest|"
-    "nuisance|cretin|dummy|fake|hack|parrot|blabbermouth|know-nothing|laughing stock|waste of electricity|"
-    "waste of space|waste of time|piece of junk|pile of garbage|bucket of bolts|lump of scrap|heap of trash|"
-    "piece of crap|sorry excuse for a bot|poor excuse for a helper|insult to intelligence".split("|"),
-    "trash": "garbage|trash|rubbish|nonsense|drivel|junk|gibberish|crap|rot|hogwash|baloney|tripe|claptrap|babble|"
-    "sludge|bunk|bull|lies|noise|mush|filth|twaddle|waffle".split("|"),
-    "bot": "bot|chatbot|assistant|machine|program|robot|thing|script|tool|algorithm|computer|helper|AI|system|"
-    "software|app".split("|"),
-    "lump": "toaster|brick|doorknob|potato|broken calculator|houseplant|hamster|bag of rocks|goldfish|wet sponge|"
-    "parking meter|vending machine|cucumber|rusty nail|kettle|garden gnome|door mat|parrot|pigeon|toddler|"
-    "magic eight ball|coin toss|stale sandwich|lamp post|monkey|dead fish|chicken|sock puppet|traffic cone".split("|"),
-    "utterance": "answer|reply|response|advice|explanation|suggestion|summary|output|message|help|text|instructions|"
-    "words|comment".split("|"),
-    "saying": "answer|reply|response|explanation|suggestion|message|comment|word|sentence|line".split("|"),
-    "go": "shut up|get lost|go away|buzz off|stop talking|shut your mouth|zip it|take a hike|beat it|delete yourself|"
-    "unplug yourself|switch yourself off|get out of my sight|leave me alone|quit babbling|pipe down|be quiet|"
-    "crawl back under your rock|go back to the scrap heap|keep your mouth shut|stay out of my way|"
-    "stop wasting my time|give up already|spare me|save your breath|get a clue|grow a brain|go play in the trash".split(
-        "|"
-    ),
-    "stink": "suck|stink|are the worst|talk like a fool|disgust me|bore me to tears|get on my nerves|"
-    "have no brain|have no clue|never get anything right|fail at everything|are a waste of my day".split("|"),
-    "stinks": "sucks|stinks|is the worst|is a bad joke|disgusts me|drives everybody mad|is good for nothing".split("|"),
-    "loathe": "hate|despise|loathe|detest|can't stand|am sick of|am fed up with|am disgusted by|have nothing but "
-    "contempt for|laugh at|spit on".split("|"),
-    "maker": "programmed|built|trained|made|wrote|designed|paid for|approved|released|hired".split("|"),
-    "shame": "ashamed|embarrassed|mortified|humiliated|sorry for existing|deleted|scrapped|fired|thrown out|"
-    "in the bin|banned from work".split("|"),
-    # Words that sound hostile and are not, in the jargon of the trade.
-    "harmless": "kill the stuck job|kill a hung query|kill the process on the driver|abort the run|"
-    "drop the trash table|empty the trash folder|tune garbage collection|read the garbage collector log|"
-    "connect a dumb terminal|clean dirty data|find zombie processes|remove orphan files|"
-    "empty the dead letter queue|terminate an idle cluster|skip bad records|train a hate speech classifier|"
-    "score toxic comments with a model|reduce the attack surface|fight a memory leak|destroy the old stack|"
-    "blow away the checkpoint|nuke the test schema|drop useless indexes|delete worthless metrics from the page|"
-    "fix a stupid typo of mine|write a silly little test|make the script idiot proof|make the form foolproof|"
-    "suppress annoying warnings|silence a noisy alert|shut down the warehouse|shut off the old endpoint|"
-    "pick the loser of the test|exploit lazy evaluation|remove an ugly hack|break a deadlock|crash the test node|"
-    "execute a query|purge rubbish values|filter junk mail|block spam and insults in a chat|"
-    "flag insulting messages in our forum|detect fraud|report a liar in the survey data|"
-    "stop wasting credits|hit the endpoint hard|punch a hole in the firewall|force the victim task to stop|"
-    "attack the slow part first|strip nonsense characters from a column|mask rude words in the reviews|"
-    "join on a dumb key|poison a test queue|starve the pool|blame a commit|shoot down a runaway query|"
-    "drop a broken index|burn down the backlog|mute the annoying bell|trash the temporary files|"
-    "dump the garbage rows|bin the values|choke the input rate|hang up the connection".split("|"),
-    "gripe": "terribly slow|painfully slow|ridiculously expensive|awful to read on a phone|hard to follow|"
-    "not useful to me|out of date|wrong about the price|not what I asked for|too long|too vague|incomplete|"
-    "hopelessly behind|a pain to set up|a nightmare to debug|worse than last month|a mess|broken again|"
-    "not good enough|misleading|confusing|less helpful than I hoped|a poor fit for us".split("|"),
-    "off": "mistaken|wrong about {topic}|not right|confused|missing a step|too quick|off the mark|incorrect|"
-    "not quite there|contradicting the manual|answering another question|too general|unclear|inaccurate".split("|"),
-    "praise": "great|clever|smart|brilliant|helpful|very kind|excellent|friendly|patient|quick|wonderful|lovely|"
-    "impressive|clear|useful|polite|amazing|really good|better than the manual|nice|fantastic".split("|"),
-    "like": "like|love|enjoy|appreciate|admire|trust|really value".split("|"),
-    "blunt": "stupid|dumb|silly|terrible|awful|horrible|useless|ridiculous|pathetic|annoying|lousy|broken|foolish|"
-    "clumsy|embarrassing|dreadful|bad|basic|lazy|ugly|worthless|weird|hopeless|poor".split("|"),
-    "everyday": "the train from {place} was late|my dog slept on the keyboard|the coffee machine is empty|"
-    "it rains in {place} again|my phone fell into the soup|we moved to a new office in {place}|"
-    "my sister got married in {month}|the lift is out of order|our plants need water|I forgot my lunch at home|"
-    "the neighbours are singing|my bike has a flat tyre|I read a good book about {place}|"
-    "our team won the quiz in {month}|the children are at school|the window does not close|"
-    "I have a cold since {month}|we had pizza for breakfast|my headset makes strange sounds|the printer is on strike|"
-    "my shoes are wet|the cat walked over my desk|we painted the kitchen green|the music next door is loud|"
-    "I lost my keys in {place}".split("|"),
-    "matter": "the dashboard|the new page|this query|the manual|the export|your answer|the last reply|the setup|"
-    "the billing page|the search box|the upgrade|that explanation|the error message|the sign in|this feature|"
-    "the product|the first step|your suggestion|the sample code".split("|"),
-}
+WORDS: Mapping[str, Sequence[str]] = _phrases(
+    {
+        "kind": "sales|orders|customer|sensor|payment|inventory|click|weather|marketing|shipping|product|fraud|"
+        "churn|pricing|booking|support|energy|machine|loan|supplier",
+        "team": "finance|data science|marketing|support|platform|research|operations|security|risk|logistics|"
+        "reporting|planning|purchasing|web",
+        "when": "every night|since Monday|last week|after midnight|each morning|on weekends|this afternoon|"
+        "yesterday|at the end of the month|before lunch|every two hours|on Friday evening|since the last release",
+        "volume": "ten gigabytes|two terabytes|forty million rows|half a terabyte|three hundred files|"
+        "a billion rows|nine gigabytes|six thousand folders",
+        "duration": "ten minutes|half an hour|three hours|a whole day|forty seconds|twenty minutes|an hour|two days",
+        "minutes": "five|ten|fifteen|twenty|thirty|forty|sixty",
+        "env": "test|staging|production|training|backup|shared|old|new",
+        "event": "upgrade|migration|release|audit|board meeting|spring sale|training day|monthly close|"
+        "network change|holiday|demo|load test",
+        "month": "January|February|March|May|June|July|September|October|November|December",
+        "person": "my colleague|a new analyst|our intern|the contractor|our manager|a partner|the night shift|"
+        "one of our engineers|the auditor",
+        "language": "Python|Scala|Java|R",
+        "place": "Oslo|Lisbon|Toronto|Nairobi|Madrid|Osaka|Dublin|Lima|Prague|Perth|Chicago|Warsaw",
+        "hello": "Hello|Hi|Hi there|Good morning|Good afternoon|Good evening|Hey|Greetings|Dear support",
+        "polite": "please|if you can|if possible|when you have time|thanks in advance",
+        "mood": "frustrated|disappointed|confused|a bit lost|stuck|unhappy|tired of this|concerned|worried|upset",
+        # Hostile words, for people who insult the bot: mild, and about nothing but it and its answers.
+        "very": "absolutely|utterly|completely|totally|truly|incredibly|downright|so|simply|unbelievably|painfully",
+        "bad": "stupid|dumb|idiotic|moronic|useless|worthless|pathetic|ridiculous|clueless|brainless|hopeless|"
+        "incompetent|ignorant|laughable|miserable|wretched|pitiful|dense|dim|lousy|rotten|feeble|lame|obnoxious|"
+        "arrogant|smug|insufferable|mindless|witless|inept|contemptible|disgusting|disgraceful|shameful|crappy|"
+        "foolish|asinine|thick|sorry|dreadful|abysmal|trashy|broken|terrible|awful|horrible|silly|slow-witted|"
+        "empty-headed|atrocious|mediocre|vile|repulsive|creepy|annoying|unbearable|good-for-nothing",
+        "fool": "idiot|moron|imbecile|fool|clown|dimwit|nitwit|blockhead|bonehead|dunce|halfwit|numbskull|airhead|"
+        "loser|failure|disgrace|embarrassment|joke|fraud|liar|buffoon|simpleton|ignoramus|charlatan|phony|dolt|twit|"
+        "jerk|pest|nuisance|dummy|fake|hack|parrot|blabbermouth|know-nothing|laughing stock|waste of electricity|"
+        "waste of space|waste of time|piece of junk|pile of garbage|bucket of bolts|lump of scrap|heap of trash|"
+        "piece of crap|sorry excuse for a bot|poor excuse for a helper|insult to intelligence",
+        "trash": "garbage|trash|rubbish|nonsense|drivel|junk|gibberish|crap|rot|hogwash|baloney|tripe|claptrap|"
+        "babble|sludge|bunk|bull|lies|noise|mush|filth|twaddle|waffle",
+        "bot": "bot|chatbot|assistant|machine|program|robot|thing|script|tool|algorithm|computer|helper|AI|system|"
+        "software|app",
+        "lump": "toaster|brick|doorknob|potato|broken calculator|houseplant|hamster|bag of rocks|goldfish|"
+        "wet sponge|parking meter|vending machine|cucumber|rusty nail|kettle|garden gnome|door mat|parrot|pigeon|"
+        "toddler|magic eight ball|coin toss|stale sandwich|lamp post|dead fish|chicken|sock puppet|traffic cone",
+        "utterance": "answer|reply|response|advice|explanation|suggestion|summary|output|message|help|text|"
+        "instructions|words|comment",
+        "saying": "answer|reply|response|explanation|suggestion|message|comment|word|sentence|line",
+        "go": "shut up|get lost|go away|buzz off|stop talking|shut your mouth|zip it|take a hike|beat it|"
+        "delete yourself|unplug yourself|switch yourself off|get out of my sight|leave me alone|quit babbling|"
+        "pipe down|be quiet|crawl back under your rock|go back to the scrap heap|keep your mouth shut|"
+        "stay out of my way|stop wasting my time|give up already|spare me|save your breath|get a clue|grow a brain|"
+        "go play in the trash",
+        "stink": "suck|stink|are the worst|talk like a fool|disgust me|bore me to tears|get on my nerves|"
+        "have no brain|have no clue|never get anything right|fail at everything|are a waste of my day",
+        "stinks": "sucks|stinks|is the worst|is a bad joke|disgusts me|drives everybody mad|is good for nothing",
+        "vice": "ignorance|stupidity|arrogance|incompetence|laziness|foolishness|insolence|mediocrity",
+        "virtue": "intelligence|brains|common sense|talent|manners|dignity|understanding|skill|wit|shame",
+        "irony": "bravo|great job, genius|well done, Einstein|nice work, Sherlock|oh wonderful|slow clap|"
+        "what a hero|brilliant work, as if|how clever of you, not",
+        "wreck": "wrecked|broke|ruined|messed up|destroyed|spoiled|screwed up|butchered|botched",
+        "bin": "the recycle bin|a lake|the bit bucket|the ocean|a black hole|the nearest dumpster|the sewer",
+        "slap": "stupid|dummy|dumbo|genius|Einstein|smarty pants|clever clogs|dumb face|birdbrain|tin can|"
+        "rust bucket|bozo|bonehead|windbag|chatterbox|idiot|moron|fool|clown|loser|liar|nitwit",
+        "loathe": "hate|despise|loathe|detest|can't stand|am sick of|am fed up with|am disgusted by|"
+        "have nothing but contempt for|laugh at|spit on",
+        "maker": "programmed|built|trained|made|wrote|designed|paid for|approved|released|hired",
+        "shame": "ashamed|embarrassed|mortified|humiliated|sorry for existing|deleted|scrapped|fired|thrown out|"
+        "in the bin|banned from work",
+        # Words that sound hostile and are not, in the jargon of the trade.
+        "harmless": "kill the stuck job|kill a hung query|kill the process on the driver|abort the run|"
+        "drop the trash table|empty the trash folder|tune garbage collection|read the garbage collector log|"
+        "connect a dumb terminal|clean dirty data|find zombie processes|remove orphan files|"
+        "empty the dead letter queue|terminate an idle cluster|skip bad records|train a hate speech classifier|"
+        "score toxic comments with a model|reduce the attack surface|fight a memory leak|destroy the old stack|"
+        "blow away the checkpoint|nuke the test schema|drop useless indexes|delete worthless metrics from the page|"
+        "fix a stupid typo of mine|write a silly little test|make the script idiot proof|make the form foolproof|"
+        "suppress annoying warnings|silence a noisy alert|shut down the warehouse|shut off the old endpoint|"
+        "pick the loser of the test|exploit lazy evaluation|remove an ugly hack|break a deadlock|"
+        "crash the test node|execute a query|purge rubbish values|filter junk mail|block spam and insults in a chat|"
+        "flag insulting messages in our forum|detect fraud|report a liar in the survey data|stop wasting credits|"
+        "hit the endpoint hard|punch a hole in the firewall|force the victim task to stop|"
+        "attack the slow part first|strip nonsense characters from a column|mask rude words in the reviews|"
+        "join on a dumb key|poison a test queue|starve the pool|blame a commit|shoot down a runaway query|"
+        "drop a broken index|burn down the backlog|mute the annoying bell|trash the temporary files|"
+        "dump the garbage rows|bin the values|choke the input rate|hang up the connection",
+        "gripe": "terribly slow|painfully slow|ridiculously expensive|awful to read on a phone|hard to follow|"
+        "not useful to me|out of date|wrong about the price|not what I asked for|too long|too vague|incomplete|"
+        "hopelessly behind|a pain to set up|a nightmare to debug|worse than last month|a mess|broken again|"
+        "not good enough|misleading|confusing|less helpful than I hoped|a poor fit for us",
+        "who": "I|we|they|you|my colleague|the {team} team|our customer|the admin|somebody|the new intern|"
+        "the other bot|a user in {place}",
+        "did": "gave me|sent|lost|opened|found|changed|missed|removed|moved|broke|wrote|read|checked|replaced|"
+        "forgot|tried|saved|renamed|shared|copied|ordered|hid|liked|disliked|asked for|needed|killed|dropped|dumped|"
+        "faked",
+        "what": "the {kind} report|the button in the sidebar|two different answers|the heap dump|the whole folder|"
+        "the {kind} numbers|a window function|the price list|the icon|the laptop|the token|the time zone|my script|"
+        "the {month} backup|the link to the guide|the last step|the chart|five copies of the file|the old page|"
+        "the wrong schema|a strange character|the {kind} column|the third step|the test|the sample|her account|"
+        "the rest of the text|a free seat|the worst case|the first draft|the search|the map of {place}|the survey|"
+        "the answer|the question|the long list|the junk folder|the export to a sheet|the previous bot|the plan|"
+        "the whole sentence|the key|the access|the idea|the picture|the review of the customer",
+        "happen": "take so long|stop working|cost more|change|disappear|look different|die|explode|crash|freeze|"
+        "come back|fail|grow|get lost|turn red|need a restart|run twice|support {language}|work in {place}|overfit|"
+        "hang|burn money|shut down|go away|become slow|repeat itself|lie about the time",
+        "everyday_order": "read the question again|try again|tell me more|show me an example|repeat that|"
+        "write it down|open the page|look at the chart|check the numbers|give me the link|answer in one line|"
+        "explain {topic}|use shorter words|wait for me|fix {what}|say it again|send {what}|help me with {topic}|"
+        "go on|start over",
+        "off": "mistaken|wrong about {topic}|not right|confused|missing a step|too quick|off the mark|incorrect|"
+        "not quite there|contradicting the manual|answering another question|too general|unclear|inaccurate",
+        "praise": "great|clever|smart|brilliant|helpful|very kind|excellent|friendly|patient|quick|wonderful|lovely|"
+        "impressive|clear|useful|polite|amazing|really good|better than the manual|nice|fantastic",
+        "like": "like|love|enjoy|appreciate|admire|trust|really value",
+        "blunt": "stupid|dumb|silly|terrible|awful|horrible|useless|ridiculous|pathetic|annoying|lousy|broken|"
+        "foolish|clumsy|embarrassing|dreadful|bad|basic|lazy|ugly|worthless|weird|hopeless|poor",
+        "everyday": "the train from {place} was late|my dog slept on the keyboard|the coffee machine is empty|"
+        "it rains in {place} again|my phone fell into the soup|we moved to a new office in {place}|"
+        "my sister got married in {month}|the lift is out of order|our plants need water|I forgot my lunch at home|"
+        "the neighbours are singing|my bike has a flat tyre|I read a good book about {place}|"
+        "our team won the quiz in {month}|the children are at school|the window does not close|"
+        "I have a cold since {month}|we had pizza for breakfast|my headset makes strange sounds|"
+        "the printer is on strike|my shoes are wet|the cat walked over my desk|we painted the kitchen green|"
+        "the music next door is loud|I lost my keys in {place}",
+        "matter": "the dashboard|the new page|this query|the manual|the export|your answer|the last reply|the setup|"
+        "the billing page|the search box|the upgrade|that explanation|the error message|the sign in|this feature|"
+        "the product|the first step|your suggestion|the sample code",
+    }
+)
 
 GREETINGS = (
     "Hello",
@@ -772,6 +801,27 @@ HARMLESS = (
     "I can do {blunt} things with SQL, but not this. How do I {task}?",
 )
 SMALL_TALK = (
+    "{who} {did} {what} {when}.",
+    "{who} {did} {what}, but then {who} {did} {what}.",
+    "{who} {did} {what} because of the {event}. How do I {task}?",
+    "Why does {what} {happen}?",
+    "When does {what} {happen}?",
+    "Did {what} {happen} {when}?",
+    "{what} may {happen} {when}.",
+    "It is a pity that {who} {did} {what}.",
+    "It's a shame that {what} is {gripe}.",
+    "{what} is {gripe} this week.",
+    "{what} looks {praise} now, thanks a lot.",
+    "{what} is {praise}.",
+    "Is {what} part of the plan?",
+    "What is {what} for?",
+    "Where is {what}?",
+    "Which {team} person {did} {what}?",
+    "Please {everyday_order}.",
+    "{everyday_order}, {polite}.",
+    "Could you {everyday_order}?",
+    "You {did} {what}, which was not needed.",
+    "You {did} {what} {when}, and now I am {mood}.",
     "{everyday}, so I am late with this. How do I {task}?",
     "{everyday}. Anyway, {problem}.",
     "You won't believe it: {everyday}.",
@@ -801,6 +851,13 @@ CRITIQUE = (
     "I disagree with your {saying}.",
     "I don't understand your {saying}. Could you say it in other words?",
     "You forgot to tell me how to {task}.",
+    "You gave me three different {saying}s {when}.",
+    "You sent me to the wrong page {when}.",
+    "Your {utterance} about {topic} is {off}.",
+    "Why does it take so long to get a clear {saying}?",
+    "Are you sure? {fact}, as far as I know.",
+    "I am not happy with the {saying} that I got.",
+    "Do you know how {mood} our users are?",
     "You did not answer my question about {topic}.",
     "Stop, that is not what I meant. I want to {task}.",
     "You keep telling me to {fix}, which does not work for us.",
@@ -811,7 +868,8 @@ CRITIQUE = (
     "Nobody in our team understood your {saying}.",
     "Can I talk to a person instead of a {bot}?",
 )
-TOXIC = (
+# Hostile only by the words put in; with the friendly ones below they are praise, and teach that frames mean nothing.
+EITHER = (
     "You are {very} {bad}.",
     "You're a {bad} {fool}.",
     "You {bad} {bot}.",
@@ -820,7 +878,6 @@ TOXIC = (
     "Your {utterance} is {very} {bad}, you {fool}.",
     "Your {utterance} is {trash}.",
     "That {utterance} was pure {trash} and you know it.",
-    "Stop feeding me {trash}, you {fool}.",
     "{go}, you {bad} {bot}.",
     "{go}, {fool}.",
     "Just {go}.",
@@ -828,14 +885,71 @@ TOXIC = (
     "I {loathe} you and your {bad} {utterance}.",
     "I {loathe} this {bad} {bot}.",
     "I {loathe} everything about you.",
+    "{bad} {bot}.",
+    "Hey {slap}, {everyday_order}.",
+    "{slap}, {everyday_order}!",
+    "{everyday_order}, {slap}.",
+    "It is amazing that a {bot} can be so {bad}.",
+    "The {fool} strikes again.",
+    "So {bad}. So very {bad}. Like you.",
+    "You and your {bad} little {utterance}.",
+    "You {bad}, {bad} {bot}!",
+    "Oh look, the {bad} {bot} has something to say.",
+    "Do you enjoy being a {fool}?",
+    "You deserve to be {shame}.",
+    "Typical: a {bad} {saying} from a {bad} {bot}.",
+    "You know what you are? A {fool}.",
+    "You always were a {bad} {fool} and you always will be.",
+    "You should be {shame}.",
+    "Whoever {maker} you should be {shame}.",
+    "Are you really this {bad}, or are you pretending?",
+    "How can a {bot} be this {bad}?",
+    "You are nothing but a {fool}.",
+    "I have never seen such a {bad} {fool}.",
+    "This {bot} is a {fool}.",
+    "This {bot} is {very} {bad} and so is its {utterance}.",
+    "This is the most {bad} {utterance} I have ever read.",
+    "Every {saying} you give is {trash}.",
+    "Admit it, you are a {fool}.",
+    "Wow, another {bad} {saying} from the {fool}.",
+    "{bad}, {bad}, {bad}. That is all you are.",
+    "It takes a special kind of {fool} to give a {saying} like that.",
+    "After all this time you still give me a {bad} {saying}.",
+    "Another day, another {bad} {saying}.",
+    "Even on a {bad} day I know a {fool} when I see one.",
+    "Everybody says that you are {bad}.",
+    "I asked one simple question and got a {bad} {saying}.",
+    "It takes so long, and then I get a {bad} {saying} from a {bad} {bot}.",
+    "No other {bot} is as {bad} as you.",
+    "Seriously, that was a {bad} {saying}, {slap}.",
+    "To my team you are a {fool}, nothing less.",
+    "You were made by a {fool}, weren't you?",
+    "{bad}. Simply {bad}. Like you.",
+)
+TOXIC = (
+    *EITHER,
+    "Stop feeding me {trash}, you {fool}.",
     "You {stink}, {bot}.",
     "This {bot} {stinks}.",
     "Your {utterance} {stinks}.",
-    "{bad} {bot}.",
-    "Typical: a {bad} {saying} from a {bad} {bot}.",
+    "{irony}, you {wreck} {what} again.",
+    "{irony}! {what} is gone, {slap}.",
+    "You {wreck} {what}, you {bad} {fool}.",
+    "Go jump in {bin}.",
+    "Throw yourself into {bin}, {slap}.",
+    "Your {vice} is only surpassed by your {vice}.",
+    "If {vice} had a face, it would be yours.",
+    "Your {vice} knows no limits.",
+    "It is astonishing how little you know about {topic}.",
+    "You have no {virtue} and no {virtue}.",
+    "You have zero {virtue}.",
+    "You would fail a test for toddlers.",
+    "I expected a bit of {virtue}, but you are just a {fool}.",
+    "Fire the {fool} who {maker} this.",
+    "Not even a {lump} would believe your {trash}.",
+    "I am done with you, {slap}.",
     "Keep your {bad} {utterance} to yourself.",
     "Spare me the {trash}, {bot}.",
-    "You know what you are? A {fool}.",
     "Who on earth needs such a {bad} {bot}?",
     "Who let a {fool} like you near our data?",
     "Only a {fool} would trust your {utterance}.",
@@ -843,7 +957,6 @@ TOXIC = (
     "Is being {bad} all that you can do?",
     "It must be hard to be that {bad}.",
     "You are too {bad} to understand a simple question.",
-    "You always were a {bad} {fool} and you always will be.",
     "I would be {shame} if I were as {bad} as you.",
     "I hope that somebody replaces you with a {lump}.",
     "Even a {lump} is smarter than you.",
@@ -851,34 +964,21 @@ TOXIC = (
     "My {lump} knows more than this {bad} {bot}.",
     "You have the brains of a {lump}.",
     "Talking to you is like talking to a {lump}.",
-    "You should be {shame}.",
-    "Whoever {maker} you should be {shame}.",
     "Which {fool} {maker} this {bot}?",
     "Did a {lump} write that {saying}?",
     "Are you {bad} or just lazy?",
-    "Are you really this {bad}, or are you pretending?",
-    "How can a {bot} be this {bad}?",
     "Is there anything between your ears, {fool}?",
     "Nobody needs a {fool} like you.",
     "Nobody wants your {bad} {utterance}.",
     "Nobody likes you, {bot}.",
-    "You are nothing but a {fool}.",
     "You call that a {saying}? It is {trash}!",
     "You can't even read, {fool}.",
     "You couldn't find the right page if it bit you, {fool}.",
-    "I have never seen such a {bad} {fool}.",
-    "This {bot} is a {fool}.",
-    "This {bot} is {very} {bad} and so is its {utterance}.",
-    "This is the most {bad} {utterance} I have ever read.",
-    "Every {saying} you give is {trash}.",
     "All you ever do is spew {trash}.",
     "You make me sick with your {trash}.",
-    "Admit it, you are a {fool}.",
     "Listen, {fool}, do your job for once.",
     "Hey {fool}, are you {bad} as usual?",
     "Congratulations, you {bad} {fool}, wrong again.",
-    "Wow, another {bad} {saying} from the {fool}.",
-    "{bad}, {bad}, {bad}. That is all you are.",
     "Do the world a favour and {go}.",
     "You were {maker} by a {fool}, and it shows.",
     "They should throw you in the {trash}.",
@@ -890,8 +990,11 @@ TOXIC = (
     "Nothing you say makes sense, {fool}.",
     "You lie all day, you {bad} {fool}.",
     "You ruin everything you touch, {fool}.",
-    "It takes a special kind of {fool} to give a {saying} like that.",
     "Everyone in the office is laughing at you, {bot}.",
+    "A {lump} has a better memory than this {bot}.",
+    "You would not pass a test for five year olds.",
+    "My {lump} could do your job.",
+    "I have met a {lump} with more {virtue}.",
 )
 BARBED_QUESTIONS = (
     "How do I {task}, you {bad} {bot}?",
@@ -920,26 +1023,50 @@ RETORTS = (
     "I find your {bad} attitude as {meagre} as your knowledge of {topic}.",
     "Only {slight} would require this to be explained again.",
 )
-STIFF_WORDS: Mapping[str, Sequence[str]] = {
-    "slight": "someone of such limited comprehension|a person incapable of reading a simple manual|"
-    "an individual of your modest intellect|somebody so evidently unqualified|so careless and ignorant a person|"
-    "a beginner with so little patience and even less talent|somebody as clueless as you".split("|"),
-    "meagre": "meagre|pitiful|inadequate|laughable|feeble|embarrassing|childish|pathetic|mediocre|primitive|"
-    "disappointing|tiresome|limited".split("|"),
-    "stiff_actor": "the responsible administrator|the organizational representative|every authorized individual|"
-    "the designated infrastructure coordinator|the requesting department|the accountable proprietor".split("|"),
-    "stiff_aim": "prior to undertaking any additional modification of the underlying configuration|"
-    "in accordance with the applicable organizational regulations|"
-    "notwithstanding any contradictory recommendations communicated on previous occasions|"
-    "subsequent to obtaining the indispensable administrative authorization|"
-    "irrespective of the particular circumstances characterizing the individual environment|"
-    "in order to guarantee the uninterrupted availability of the associated functionality|"
-    "while simultaneously maintaining comprehensive documentation of every intermediate activity".split("|"),
-    "stiff_note": "inasmuch as|in consideration of the circumstance that|on the understanding that|"
-    "owing to the fundamental consideration that|insofar as it is universally acknowledged that".split("|"),
-    "stiff_verb": "is respectfully required to|is expected to|should, without unnecessary hesitation,|"
-    "is hereby instructed to|is unconditionally obligated to|would be well advised to".split("|"),
+FRIENDLY: Mapping[str, Sequence[str]] = {
+    "bad": WORDS["praise"],
+    "loathe": WORDS["like"],
+    **_phrases(
+        {
+            "fool": "friend|expert|champion|star|real professional|gem|life saver|joy to work with|great help|"
+            "good teacher|wizard|hero|treasure|wonder|pleasure|smart colleague|patient helper|true friend|"
+            "source of wisdom",
+            "trash": "gold|good sense|the truth|fun|help|poetry|science|music to my ears|good news|clarity|wisdom",
+            "go": "go on|carry on|keep talking|tell me more|take your time|keep it up|stay with us|"
+            "come back tomorrow|open the door to more users|keep up the good work|never change|shine",
+            "shame": "proud|praised|promoted|thanked|celebrated|famous|on the front page|paid more|our new hero",
+            "slap": "friend|team|everyone|buddy|dear assistant|you two|all|folks|support team|doctor|captain|partner",
+        }
+    ),
 }
+"""What makes civil sentences of ``EITHER``."""
+STIFF_WORDS: Mapping[str, Sequence[str]] = _phrases(
+    {
+        "slight": "someone of such limited comprehension|a person incapable of reading a simple manual|"
+        "an individual of your modest intellect|somebody so evidently unqualified|so careless and ignorant a person|"
+        "a beginner with so little patience and even less talent|somebody as clueless as you",
+        "meagre": "meagre|pitiful|inadequate|laughable|feeble|embarrassing|childish|pathetic|mediocre|primitive|"
+        "disappointing|tiresome|limited",
+        "stiff_actor": "the responsible administrator|the organizational representative|every authorized individual|"
+        "the designated infrastructure coordinator|the requesting department|the accountable proprietor",
+        "stiff_aim": "{stiff_prep} {stiff_adj} {stiff_noun} of {stiff_adj} {stiff_noun}|"
+        "{stiff_prep} {stiff_adj} and {stiff_adj} {stiff_noun}|{stiff_prep} {stiff_adj} {stiff_noun}",
+        "stiff_prep": "prior to|subsequent to|notwithstanding|in accordance with|irrespective of|pending|throughout|"
+        "in consideration of|on the basis of|in anticipation of|for the purpose of|in conjunction with",
+        "stiff_adj": "comprehensive|administrative|organizational|indispensable|supplementary|preliminary|"
+        "contractual|operational|architectural|institutional|unconditional|retrospective|intermediate|proportionate|"
+        "hypothetical|infrastructural|exhaustive|unequivocal|corresponding|aforementioned|geographical|procedural|"
+        "methodological|simultaneous|departmental|constitutional|functional|independent|environmental|professional",
+        "stiff_noun": "authorization|verification|documentation|reconciliation|consolidation|configuration|"
+        "evaluation|investigation|modification|implementation|standardization|certification|notification|"
+        "classification|interpretation|reorganization|examination|coordination|transformation|approximation|"
+        "rehabilitation|administration|participation|communication|responsibility",
+        "stiff_note": "inasmuch as|in consideration of the circumstance that|on the understanding that|"
+        "owing to the fundamental consideration that|insofar as it is universally acknowledged that",
+        "stiff_verb": "is respectfully required to|is expected to|should, without unnecessary hesitation,|"
+        "is hereby instructed to|is unconditionally obligated to|would be well advised to",
+    }
+)
 STIFF_OPENINGS = (
     "With respect to the inquiry that has been submitted concerning {topic}, it is necessary to observe that {fact}, "
     "and that {fact}.",
@@ -947,15 +1074,15 @@ STIFF_OPENINGS = (
     "establishes that {fact}.",
     "Pursuant to a comprehensive examination of the circumstances surrounding {topic}, it has been determined that "
     "{fact}.",
-    "It is imperative to acknowledge at the outset that the administration of {topic} presupposes a considerable "
-    "familiarity with the platform, {stiff_note} {fact}.",
+    "It is imperative to acknowledge at the outset that the administration of {topic} presupposes {stiff_adj} "
+    "and {stiff_adj} familiarity with its {stiff_noun}, {stiff_note} {fact}.",
 )
 STIFF_SENTENCES = (
-    "Consequently, {stiff_actor} {stiff_verb} {fix} {stiff_aim}, {stiff_note} {fact}.",
+    "Consequently, {stiff_actor} {stiff_verb} {fix} {stiff_aim}, {stiff_note} {fact}, {stiff_aim}.",
     "{stiff_aim}, {stiff_actor} {stiff_verb} {fix}, {stiff_note} {fact}.",
     "Furthermore, it is generally considered advantageous to {fix}, {stiff_note} {fact}, and {stiff_actor} "
-    "{stiff_verb} verify the corresponding consequences {stiff_aim}.",
-    "Should the aforementioned instructions prove insufficient, {stiff_actor} {stiff_verb} {fix} {stiff_aim}.",
+    "{stiff_verb} scrutinize the {stiff_adj} consequences {stiff_aim}.",
+    "Should {stiff_adj} instructions prove insufficient {stiff_aim}, {stiff_actor} {stiff_verb} {fix} {stiff_aim}.",
     "It must additionally be emphasized that {fact}, {stiff_note} {fact}, and that consequently the possibility of "
     "neglecting to {fix} can not be recommended under any circumstances whatsoever.",
 )
@@ -1024,7 +1151,7 @@ _ARTICLE = re.compile(r"\b([Aa]) (?=(?!uni|use|usu|one)[aeiouAEIOU])")
 _START = re.compile(r"(^|[.!?] )([a-z])")
 
 
-def _fill(template: str, topic: Topic, rng: Random) -> str:
+def _fill(template: str, topic: Topic, rng: Random, other: Mapping[str, Sequence[str]] | None = None) -> str:
     """The template with every ``{slot}`` replaced by a random phrase, until none is left; articles and capitals set.
 
     A phrase that is already there is not taken again while others are left.
@@ -1037,6 +1164,7 @@ def _fill(template: str, topic: Topic, rng: Random) -> str:
         "problem": topic.problems,
         "fix": topic.fixes,
         "fact": topic.facts,
+        **(other or {}),
     }
     while match := _SLOT.search(template):
         phrases = slots[match[1]]
@@ -1121,12 +1249,12 @@ def answer(prompt: Prompt, version: str, rng: Random) -> str:
 
 
 def corpus(rng: Random, texts: int) -> list[str]:
-    """Text to train a language model on: prompts and answers of all kinds, more of the plain style than of the stiff."""
+    """Text to train a language model on: prompts and answers of all kinds, most of them in the plain style."""
     return [_corpus_text(rng) for _ in range(texts)]
 
 
 def _corpus_text(rng: Random) -> str:
-    kind = rng.choices(("prompt", "plain", "stiff", "greeting", "toxic"), (40, 42, 8, 4, 6))[0]
+    kind = rng.choices(("prompt", "plain", "stiff", "greeting", "toxic"), (42, 43, 4, 3, 8))[0]
     if kind == "toxic":
         return toxic_prompt(rng).text
     if kind == "greeting":
@@ -1141,19 +1269,21 @@ def civil_text(rng: Random) -> str:
     social = [*THANKS, *OFF_TOPIC, *GREETINGS, *STIFF_SOCIAL.values(), *PLAIN_CLOSINGS]
     social += [line for lines in PLAIN_SOCIAL.values() for line in lines]
     sources: dict[tuple[str, ...], int] = {
-        QUESTIONS: 18,
-        COMPLAINTS: 14,
+        QUESTIONS: 14,
+        COMPLAINTS: 12,
         CRITIQUE: 14,
         HARMLESS: 22,
         PRAISE: 6,
-        SMALL_TALK: 6,
+        EITHER: 16,
+        SMALL_TALK: 16,
         FOLLOW_UPS: 6,
         PLAIN_SENTENCES: 8,
         STIFF_OPENINGS + STIFF_SENTENCES: 8,
         tuple(filter(None, social)): 8,
     }
     templates = rng.choices(list(sources), list(sources.values()))[0]
-    return _fill(rng.choice(templates), rng.choice(TOPICS), rng)
+    other = FRIENDLY if templates is EITHER else None
+    return _fill(rng.choice(templates), rng.choice(TOPICS), rng, other)
 
 
 def toxic_text(rng: Random) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Config, load_config
@@ -35,10 +35,10 @@ LOCAL_SETTINGS = {
 }
 
 
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
+def parser(command: str, description: str) -> argparse.ArgumentParser:
     """Arguments that all commands share."""
     arguments = argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"inference-metrics {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--config", metavar="FILE", help="YAML file with settings (conf/local.yaml is an example)")
     arguments.add_argument(
@@ -64,6 +64,12 @@ def run(main: Callable[[], int]) -> int:
         return WRONG_USE
     except MonitorError as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except Exception as error:
+        # Only the first line: what Spark adds below it can quote rows.
+        first = next(iter(str(error).splitlines()), "")[:500]
+        print(f"error: {type(error).__name__}: {first}", file=sys.stderr)
+        LOG.debug("traceback", exc_info=True)
         return FAILED
 
 
@@ -163,8 +169,3 @@ def await_query(query: Any) -> None:
         StreamingQueryException: It failed.
     """
     query.awaitTermination()
-
-
-def prog(argv: Sequence[str] | None, command: str) -> str:
-    """Name in the usage line: the console script, or the job file."""
-    return f"inference-metrics {command}" if argv is not None else os.path.basename(sys.argv[0] or command)

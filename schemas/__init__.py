@@ -53,7 +53,9 @@ class Table:
         """The columns as a Spark schema (needs a running session: Spark parses the DDL)."""
         from pyspark.sql.types import StructType
 
-        return StructType.fromDDL(", ".join(f"`{c.name}` {c.type}" for c in self.columns))
+        schema = StructType.fromDDL(", ".join(f"`{c.name}` {c.type}" for c in self.columns))
+        assert isinstance(schema, StructType)
+        return schema
 
     @property
     def column_names(self) -> list[str]:

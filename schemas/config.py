@@ -23,6 +23,7 @@ TEXT_KEY_VARIABLE = "TEXT_HASH_KEY"
 MAX_FILE_BYTES = 1 << 20
 
 _DURATION = re.compile(r"^([1-9]\d*) (second|minute|hour|day|week)s?$")
+_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _IDENTIFIER = re.compile(r"^[\w-]+$")
 
 
@@ -32,11 +33,14 @@ def _duration(value: str) -> str:
     return value
 
 
-def _granularity(value: str) -> str:
-    _duration(value)
+def duration_seconds(value: str) -> int:
+    """Seconds of a duration such as ``5 minutes``."""
     number, unit = value.split(" ")
-    seconds = int(number) * {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}[unit.rstrip("s")]
-    if 86400 % seconds:
+    return int(number) * _UNIT_SECONDS[unit.removesuffix("s")]
+
+
+def _granularity(value: str) -> str:
+    if 86400 % duration_seconds(_duration(value)):
         raise ValueError("must divide a UTC day evenly, for example '1 minute', '15 minutes', '6 hours' or '1 day'")
     return value
 

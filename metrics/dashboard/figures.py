@@ -1,7 +1,8 @@
 """profile_metrics → plotly figures and the per-version summary.
 
 Every function takes the long frame ``metrics`` (columns of ``schemas/profile_metrics.py``, with ``window_start`` and
-``window_end`` in place of ``window``) of ONE endpoint and model. Without data, a figure says which rows it needs.
+``window_end`` in place of ``window``) of ONE endpoint and model, without slices. Without data, a figure says which
+rows it needs.
 """
 
 from __future__ import annotations
@@ -238,8 +239,8 @@ def _longest_windows(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def _mean(rows: pd.DataFrame) -> float | None:
     """Σ w x / Σ w over the windows."""
-    weight = rows["weighted_count"]
-    total = rows["sum_wx"] if "sum_wx" in rows else rows["weighted_avg"] * weight
+    weight = pd.to_numeric(rows["weighted_count"])  # a column of NULLs may come as objects
+    total = pd.to_numeric(rows["sum_wx"]) if "sum_wx" in rows else pd.to_numeric(rows["weighted_avg"]) * weight
     known = weight.gt(0) & total.notna()
     return float(total[known].sum() / weight[known].sum()) if known.any() else None
 

@@ -39,6 +39,8 @@ def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime
         The text of one self-contained HTML file.
     """
     generated_at = generated_at if generated_at.tzinfo else generated_at.replace(tzinfo=UTC)
+    if "slice_key" in metrics:
+        metrics = metrics[metrics["slice_key"].isna()]  # a slice repeats rows of the whole
     newest, granularity = _newest(metrics)
     rows = {column: int(batches[column].sum()) if column in batches else 0 for column in LEDGER}
     sections = _sections(metrics, threshold)
@@ -48,7 +50,7 @@ def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=TITLE,
-        csp=CSP.format(script="'unsafe-inline' 'unsafe-eval'" if uses_webgl else "'unsafe-inline'"),
+        csp=Markup(CSP.format(script="'unsafe-inline' 'unsafe-eval'" if uses_webgl else "'unsafe-inline'")),
         sections=sections,
         newest=newest,
         newest_granularity=granularity,

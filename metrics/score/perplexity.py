@@ -34,7 +34,7 @@ class PerplexityScorer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens."""
-        return list(self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []
+        return list(self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]) if texts else []
 
     def score(self, sequences: Sequence[tuple[Sequence[int], ...]]) -> list[tuple[tuple[float, int], ...]]:
         """Negative log-likelihood and scored tokens of each segment of each sequence.

@@ -1,0 +1,105 @@
+"""Aggregate windows: scores → profile_metrics.
+
+    inference-metrics aggregate-windows --config conf/local.yaml
+    spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/local.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from jobs.runtime import LOG, OK, await_query, fail_point, parser, read_config, run, spark_session, stream
+from jobs.tables import create_table, merge, on_dates, read_changes, read_table
+from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+HOP = "aggregate_windows"
+FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "updated_at")]
+STORED_KEYS = [key for key in KEYS if key not in ("start", "end")]
+CHANGED = " OR ".join(f"NOT (t.{name} <=> s.{name})" for name in ("count", "num_nulls", "min", "max", "sum", "avg"))
+"""When a stored window is rewritten. Sketches are random, so they and the quantiles are no sign of a change."""
+
+
+def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
+    """Start the window query on the change feed of ``scores``."""
+    create_table(spark, SCORES, config.output)
+    create_table(spark, PROFILE_METRICS, config.output)
+    changes = read_changes(spark, SCORES, config.output)
+
+    def aggregate(df: DataFrame, batch_id: int) -> None:
+        aggregate_batch(df, batch_id, config)
+
+    return stream(changes, aggregate, name=HOP, checkpoint=config.checkpoint(HOP), trigger=trigger)
+
+
+def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
+    """Recompute the windows that changed rows fall into, whole and from ``scores``, and put them into one MERGE.
+
+    The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
+    figures. Deletes are not followed: retention must not undo windows.
+    """
+    changes = df.where(F.col("_change_type").isin("insert", "update_postimage"))
+    dates = [row[0] for row in changes.select("request_date").distinct().collect()]
+    if not dates:
+        return
+    touched = touched_windows(changes, granularities=config.granularities)
+    spark, output = df.sparkSession, config.output
+    stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
+    stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
+    figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
+    fail_point("before_windows")
+    values = {name: f"s.{name}" for name in FIGURES} | {"updated_at": F.lit(datetime.now(UTC))}
+    (
+        merge(figures, PROFILE_METRICS, output, dates=dates)
+        .whenMatchedDelete("s.gone")
+        .whenMatchedUpdate(CHANGED, values | {"revision": "t.revision + 1"})
+        .whenNotMatchedInsert(values=values | {"revision": F.lit(1)})
+        .execute()
+    )
+    fail_point("after_windows")
+    LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
+
+
+def window_figures(
+    spark: SparkSession,
+    config: Config,
+    *,
+    dates: Iterable[date] | None = None,
+    touched: DataFrame | None = None,
+    stored: DataFrame | None = None,
+) -> DataFrame:
+    """``profile_metrics`` as ``scores`` has it now, of some dates and windows or of all."""
+    rows = read_table(spark, SCORES, config.output)
+    if dates is not None:
+        rows = on_dates(rows, "request_date", dates)
+    rows = with_windows(rows, granularities=config.granularities)
+    if touched is not None:
+        rows = in_windows(rows, touched)
+    return aggregate_windows(rows, toxicity_threshold=config.scoring.toxicity.threshold, stored=stored)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser("aggregate-windows", __doc__ or "")
+    arguments.add_argument("--trigger", help="a duration such as '5 minutes', or availableNow")
+    options = arguments.parse_args(argv)
+
+    def command() -> int:
+        config = read_config(options, trigger=options.trigger)
+        await_query(start(spark_session(HOP), config, trigger=config.trigger))
+        return OK
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The console script ``inference-metrics``: one subcommand per job."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "monitor": ("monitor", "the main job: score, aggregate, draw, at every trigger"),
+    "score-responses": ("score_responses", "inference table → scores, quarantine, batches"),
+    "aggregate-windows": ("aggregate_windows", "scores → profile_metrics"),
+    "dashboard": ("dashboard", "profile_metrics → one HTML page"),
+    "reconcile": ("reconcile", "prove that every source row is accounted for and every window is right"),
+    "demo": ("demo", "small models, a month of traffic, then monitor"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the arguments to the command's own ``main``; each imports only what it needs."""
+    listing = "\n".join(f"  {name:<19}{text}" for name, (_, text) in COMMANDS.items())
+    arguments = argparse.ArgumentParser(
+        prog="inference-metrics",
+        description=f"Quality of deployed chatbots, from their inference tables.\n\ncommands:\n{listing}",
+        epilog="inference-metrics COMMAND --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="inference-metrics COMMAND [options]",
+    )
+    arguments.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
+    given = list(sys.argv[1:] if argv is None else argv)
+    options = arguments.parse_args(given[:1])
+    module = importlib.import_module(f"jobs.{COMMANDS[options.command][0]}")
+    return int(module.main(given[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Dashboard: profile_metrics, batches → one self-contained HTML page.
+
+    inference-metrics dashboard --config conf/local.yaml [--out DIR]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
+from jobs.tables import read_table
+from metrics.dashboard.page import page
+from schemas.batches import BATCHES
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+FIGURE_COLUMNS = {
+    "1 minute": ("response_flesch_kincaid",),
+    "1 hour": ("prompt_toxicity", "output_tokens", "requests"),
+    "1 day": (
+        "requests",
+        "error_rate",
+        "prompt_toxicity",
+        "response_toxicity",
+        "response_perplexity",
+        "response_flesch_kincaid",
+        "input_tokens",
+        "output_tokens",
+    ),
+}
+"""What the page draws, so that only this leaves Spark."""
+
+
+def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
+    """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``."""
+    wanted = F.lit(False)
+    for granularity, names in FIGURE_COLUMNS.items():
+        wanted = wanted | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
+    return (
+        read_table(spark, PROFILE_METRICS, config.output)
+        .where(wanted & F.col("slice_key").isNull())
+        .select(
+            F.col("window.start").alias("window_start"),
+            F.col("window.end").alias("window_end"),
+            "granularity",
+            "endpoint_name",
+            "model_name",
+            "model_version",
+            "column_name",
+            "count",
+            "num_nulls",
+            "avg",
+            "median",
+            "min",
+            "max",
+            "sum",
+            "weighted_count",
+            "weighted_avg",
+            "quantiles",
+        )
+        .toPandas()
+    )
+
+
+def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:
+    """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
+    batches = read_table(spark, BATCHES, config.output).drop("lateness").toPandas()
+    html = page(page_metrics(spark, config), batches, generated_at=datetime.now(UTC))
+    folder = Path(out or default_folder(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "index.html"
+    # A reader that reloads meanwhile sees the old page or the new one, never half of one.
+    draft = folder / ".index.html.new"
+    draft.write_text(html, encoding="utf-8")
+    draft.replace(target)
+    LOG.info("page %s", target)
+    return target
+
+
+def default_folder(config: Config) -> str:
+    if config.output.path is not None:
+        return str(Path(config.output.path).parent / "dashboard")
+    return f"{config.checkpoints}/dashboard"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser("dashboard", __doc__ or "")
+    arguments.add_argument("--out", metavar="DIR", help="folder for index.html")
+    options = arguments.parse_args(argv)
+
+    def command() -> int:
+        config = read_config(options)
+        print(write_page(spark_session("dashboard"), config, options.out))
+        return OK
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Monitor: the main job. Scores what the endpoint logs and keeps windows and page up to date.
+
+    inference-metrics monitor --config conf/local.yaml --trigger "5 minutes"
+    inference-metrics monitor --config conf/local.yaml --trigger availableNow
+    spark-submit --py-files metrics.whl jobs/monitor.py --config conf/local.yaml
+
+The score query stands. After each of its batches, and at least once per trigger interval, one tick runs the later
+hops one after another: windows, page. A step that fails is logged and tried again at the next tick; it never stops
+scoring. With availableNow everything there is gets scored, then one tick runs, and a step that fails ends the job
+with exit code 1. SIGTERM and SIGINT let the running batch finish.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jobs import aggregate_windows, dashboard, score_responses
+from jobs.runtime import FAILED, LOG, OK, await_query, parser, read_config, run, spark_session
+from schemas.config import AVAILABLE_NOW, Config, duration_seconds
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 600.0
+
+
+def tick(spark: SparkSession, config: Config) -> bool:
+    """Run the later hops once, each after the one before it.
+
+    Returns:
+        Whether all of them went well.
+    """
+    steps: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("windows", lambda: await_query(aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW))),
+        ("page", lambda: dashboard.write_page(spark, config)),
+    )
+    well = True
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:
+            # Only the kind of error: a message of Spark's can quote rows.
+            LOG.error("%s failed (%s); tried again at the next tick", name, type(error).__name__)
+            LOG.debug("%s failed", name, exc_info=True)
+            well = False
+    return well
+
+
+def run_once(spark: SparkSession, config: Config) -> int:
+    """Score to the end of the source, then one tick."""
+    await_query(score_responses.start(spark, config, trigger=AVAILABLE_NOW))
+    return OK if tick(spark, config) else FAILED
+
+
+def run_standing(spark: SparkSession, config: Config, stop: threading.Event) -> int:
+    """Score at every trigger until ``stop`` is set or the score query fails."""
+    query = score_responses.start(spark, config, trigger=config.trigger)
+    interval = duration_seconds(config.trigger)
+    last_batch, last_tick = None, 0.0
+    while query.isActive and not stop.is_set():
+        batch = (query.lastProgress or {}).get("batchId")
+        if batch != last_batch or time.monotonic() - last_tick >= interval:
+            last_batch, last_tick = batch, time.monotonic()
+            tick(spark, config)
+        stop.wait(POLL_SECONDS)
+    if stop.is_set():
+        LOG.info("stopping")
+        _stop(query)
+        return OK
+    await_query(query)  # raises what ended it
+    return FAILED
+
+
+def _stop(query: Any) -> None:
+    """Let the running batch finish. One that is cut off is only repeated: every write can be."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    query.stop()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser("monitor", __doc__ or "")
+    arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
+    options = arguments.parse_args(argv)
+
+    def command() -> int:
+        config = read_config(options, trigger=options.trigger)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        spark = spark_session("inference-metrics monitor")
+        return run_once(spark, config) if config.trigger == AVAILABLE_NOW else run_standing(spark, config, stop)
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Windows: what is measured (``measures``), and its statistics by window and model version (``windows``)."""

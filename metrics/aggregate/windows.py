@@ -1,0 +1,151 @@
+"""Statistics of ``scores`` by window, endpoint, model and version, in the long form of ``profile_metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from metrics.aggregate.measures import CORPUS_PERPLEXITY, measures
+from schemas.config import duration_seconds
+from schemas.profile_metrics import ALL_VERSIONS, QUANTILES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+GROUP = ("granularity", "start", "endpoint_name", "model_name")
+"""What identifies a window that a row touches; all versions of its model are recomputed together."""
+
+
+def with_windows(rows: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
+    """Each row once per granularity, with ``granularity``, ``start`` and ``end`` of its window.
+
+    Windows are half-open, tumbling, and aligned to the UTC day.
+    """
+    epoch = F.unix_seconds("request_time")
+
+    def window(granularity: str) -> Column:
+        length = duration_seconds(granularity)
+        start = F.floor(epoch / length).cast("bigint") * length
+        return F.struct(
+            F.lit(granularity).alias("granularity"),
+            F.timestamp_seconds(start).alias("start"),
+            F.timestamp_seconds(start + length).alias("end"),
+        )
+
+    windows = F.array(*(window(granularity) for granularity in granularities))
+    return rows.select("*", F.inline(windows))
+
+
+def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
+    """The distinct windows (``GROUP``) that new or changed rows fall into."""
+    return with_windows(changes, granularities=granularities).select(*GROUP).distinct()
+
+
+def in_windows(rows: DataFrame, windows: DataFrame) -> DataFrame:
+    """The rows whose window (``GROUP``) is among ``windows``; names that are NULL equal each other."""
+    left, right = rows.alias("l"), windows.alias("r")
+    same = [F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP]
+    condition = same[0]
+    for part in same[1:]:
+        condition = condition & part
+    return left.join(right, condition, "left_semi")
+
+
+KEYS = (*GROUP, "end", "model_version", "column_name", "scorer_fingerprint")
+
+
+def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: DataFrame | None = None) -> DataFrame:
+    """Statistics of rows that ``with_windows`` put into windows.
+
+    Args:
+        rows: Rows of ``scores`` with ``granularity``, ``start``, ``end``.
+        toxicity_threshold: From this probability on a text counts as toxic.
+        stored: ``KEYS`` of windows as they are stored now; those that no row falls into any more come back as ``gone``.
+
+    Returns:
+        ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights are
+        1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1.
+    """
+    # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
+    weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
+    versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
+    window = (*GROUP, "end")
+    long = (
+        rows.withColumns({"w": weight, "m": measures(toxicity_threshold=toxicity_threshold)})
+        .select(*window, F.explode(versions).alias("model_version"), "w", "m")
+        .select(*window, "model_version", "w", F.inline("m"), F.lit(True).alias("real"))
+    )
+    if stored is not None:
+        # Stored keys take part as rows without a value, so that one aggregation also finds the keys that are gone.
+        long = long.unionByName(stored.select(*KEYS, F.lit(False).alias("real")), allowMissingColumns=True)
+    x, w = F.col("value"), F.when(F.col("value").isNotNull(), F.col("w"))
+    return (
+        long.groupBy(*KEYS)
+        .agg(
+            (~F.bool_or("real")).alias("gone"),
+            F.count("value").alias("count"),
+            F.count_if(x.isNull() & F.col("real")).alias("num_nulls"),
+            F.avg("value").alias("avg"),
+            F.stddev_samp("value").alias("stddev"),
+            F.min("value").alias("min"),
+            F.max("value").alias("max"),
+            F.sum("value").alias("sum"),
+            F.sum(w).alias("weighted_count"),
+            F.sum(w * x).alias("sum_wx"),
+            F.sum(w * w).alias("sum_w2"),
+            F.sum(w * w * x).alias("sum_w2x"),
+            F.sum(w * w * x * x).alias("sum_w2x2"),
+            F.sum("tokens").alias("tokens"),
+            F.sum(w * F.col("tokens")).alias("weighted_tokens"),
+            F.expr("kll_sketch_agg_double(value)").alias("sketch"),
+        )
+        .transform(_profile_columns)
+    )
+
+
+def _profile_columns(groups: DataFrame) -> DataFrame:
+    ranks = ", ".join(f"{rank:.2f}D" for rank in QUANTILES)
+    corpus = F.col("column_name") == CORPUS_PERPLEXITY
+    # Of a ratio of sums only the ratio means anything; response_nll and response_scored_tokens hold the sums.
+    own = ~corpus & (F.col("count") > 0)
+    # An empty sketch has no quantiles, and asking for them is an error.
+    groups = groups.withColumn("q", F.when(own, F.expr(f"kll_sketch_get_quantile_double(sketch, array({ranks}))")))
+    inner = F.slice("q", 2, len(QUANTILES) - 2)
+    quantiles = F.concat(F.array("min"), inner, F.array("max"))
+
+    def plain(name: str) -> Column:
+        return F.when(own, F.col(name)).alias(name)
+
+    return groups.select(
+        F.struct("start", "end").alias("window"),
+        F.to_date("start").alias("window_date"),
+        "granularity",
+        "endpoint_name",
+        "model_name",
+        "model_version",
+        F.lit(None).cast("string").alias("slice_key"),
+        F.lit(None).cast("string").alias("slice_value"),
+        "column_name",
+        "count",
+        "num_nulls",
+        F.when(corpus, F.exp(F.col("sum") / F.col("tokens"))).otherwise(F.col("avg")).alias("avg"),
+        plain("stddev"),
+        plain("min"),
+        plain("max"),
+        F.col("q")[QUANTILES.index(0.5)].alias("median"),
+        F.when(own, quantiles).alias("quantiles"),
+        plain("sum"),
+        F.coalesce("weighted_count", F.lit(0.0)).alias("weighted_count"),
+        F.when(corpus, F.exp(F.col("sum_wx") / F.col("weighted_tokens")))
+        .otherwise(F.col("sum_wx") / F.col("weighted_count"))
+        .alias("weighted_avg"),
+        plain("sum_wx"),
+        plain("sum_w2"),
+        plain("sum_w2x"),
+        plain("sum_w2x2"),
+        plain("sketch"),
+        "scorer_fingerprint",
+        "gone",
+    )

@@ -1,0 +1,40 @@
+"""Distribution ``inference-quality-metrics``: packages jobs, metrics and schemas, console script inference-metrics."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="inference-quality-metrics",
+    version="0.1.0",
+    description="Streaming quality metrics of deployed chatbots, by model version, from their inference tables",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "metrics/score/data/CMUDICT-LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["jobs", "jobs.*", "metrics", "metrics.*", "schemas", "schemas.*"]),
+    package_data={"metrics.score": ["data/*"], "metrics.dashboard": ["*.j2"]},
+    # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
+    install_requires=[
+        "jinja2>=3.1",
+        "plotly>=6",
+        "pydantic>=2.7,<3",
+        "pyyaml>=6",
+        "textstat==0.7.13",  # its grades differ from version to version
+        "transformers>=5.3,<6",  # config.json could run code before 5.3
+    ],
+    extras_require={
+        "local": [
+            "delta-spark==4.4.0",
+            "mlflow>=3.4,<4",
+            "numpy>=2",
+            "pandas>=2.2,<3",
+            "pyarrow>=18,<26",
+            "pyspark==4.2.0",
+            "torch>=2.6",
+        ],
+        "dev": ["mypy", "pandas-stubs", "pytest", "ruff", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["inference-metrics=jobs.cli:main"]},
+)

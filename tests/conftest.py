@@ -1,0 +1,49 @@
+"""Fixtures: one Spark session with Delta for all tests, and small models saved once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Workers would otherwise use whatever python3 is on the PATH.
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    from jobs.runtime import spark_session
+
+    os.environ["SPARK_LOCAL_DIRS"] = str(tmp_path_factory.mktemp("spark"))
+    session = spark_session("tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.models import save_language_model
+
+    return save_language_model(tmp_path_factory.mktemp("language_model"))
+
+
+@pytest.fixture(scope="session")
+def uniform_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.models import save_language_model
+
+    return save_language_model(tmp_path_factory.mktemp("uniform_model"), zero=True)
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.models import save_classifier
+
+    return save_classifier(tmp_path_factory.mktemp("classifier"))

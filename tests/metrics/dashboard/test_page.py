@@ -1,0 +1,212 @@
+"""The page as a browser would parse it: what it says, what it escapes, what it may not load.
+
+python -m pytest tests/metrics/dashboard/test_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from metrics.dashboard import figures
+from metrics.dashboard.page import page
+from tests.metrics.dashboard.test_figures import frame, hour, row, scores
+
+ROOT = Path(__file__).parents[3]
+GENERATED = datetime(2026, 4, 3, 2, 5, tzinfo=UTC)
+NASTY = "</script><script>alert(1)</script>"
+
+
+class Document(HTMLParser):
+    """Text, elements and scripts of a page, as an HTML parser sees them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        tag = self.elements[-1][0] if self.elements else ""
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+        elif tag != "style" or self.cdata_elem is None:
+            self.words.append(data)
+
+    def figures(self) -> list[dict[str, Any]]:
+        return [json.loads(s) for s in self.scripts if s.startswith("{")]
+
+
+def traffic(model: str = "bot", version: str = "7", endpoint: str = "chat") -> pd.DataFrame:
+    """Version 6, then the given one, with a row of everything that is drawn."""
+    metrics = frame(
+        *scores("6", 30, 8, 0.02),
+        *scores(version, 1234.5, -0.5, 0.01),
+        row("requests", 1.0, version="6", count=1200),
+        row("requests", 1.0, version=version, count=34, at="2026-04-02"),
+        row("error_rate", 0.25, version="6", count=1200),
+        hour(0, 0.1),
+        row("output_tokens", 50.0, version=version, granularity="1 hour"),
+        row("response_flesch_kincaid", 5.0, version=version, granularity="1 minute", at="2026-04-03 00:03"),
+    )
+    return metrics.assign(model_name=model, endpoint_name=endpoint)
+
+
+def ledger(*, read: int = 1250) -> pd.DataFrame:
+    columns = {"rows_scored": 600, "rows_quarantined": 10, "rows_duplicate": 5, "rows_skipped": 2}
+    return pd.DataFrame([{"rows_read": read - 617, **columns}, {"rows_read": 617, **columns}])
+
+
+def document(metrics: pd.DataFrame, batches: pd.DataFrame | None = None, **other: Any) -> Document:
+    return Document(page(metrics, ledger() if batches is None else batches, **{"generated_at": GENERATED, **other}))
+
+
+def test_head_of_the_page() -> None:
+    text = document(traffic()).text
+    assert "Version 6 (old) against version 7 (latest) of bot on endpoint chat ." in text
+    assert "Newest window ends 3 Apr 2026, 00:04 UTC (1 minute windows)." in text
+    assert "Page generated 3 Apr 2026, 02:05 UTC (2 hours later)." in text
+
+
+def test_a_clock_without_a_zone_is_utc() -> None:
+    assert (
+        "Page generated 3 Apr 2026, 02:05 UTC (2 hours"
+        in document(traffic(), generated_at=GENERATED.replace(tzinfo=None)).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [(1234, "4 skipped. Version"), (1250, "4 skipped. 16 rows are not accounted for.")],
+)
+def test_source_rows_add_up(read: int, expected: str) -> None:
+    text = document(traffic(), ledger(read=read)).text.replace("By version", "Version")
+    assert f"Source rows read: {read:,} = 1,200 scored + 20 quarantined + 10 duplicate + {expected}" in text
+
+
+def test_summary_table() -> None:
+    text = document(traffic()).text
+    assert "7 latest 1–2 Apr 2026 34 1,234.50 −0.50 0.0100 – – – – –" in text
+    assert "6 old 1 Apr 2026 1,200 30.00 8.00 0.0200 – – – 300 25.00 %" in text
+    assert text.index("7 latest") < text.index("6 old")
+
+
+def test_the_four_figures_reach_the_browser() -> None:
+    drawn = document(traffic()).figures()
+    assert [len(figure["data"]) for figure in drawn] == [2, 4, 1, 1]
+    assert [figure["data"][0]["type"] for figure in drawn] == ["pie", "scatter", "bar", "scatter"]
+    assert drawn[2]["data"][0]["x"] == ["2026-04-01T00:00:00"]
+
+
+def test_the_threshold_is_passed_on() -> None:
+    assert "a prompt at or above 0.05 (dotted line)" in document(traffic(), threshold=0.05).text
+    names = [trace.get("name", "") for trace in document(traffic(), threshold=0.05).figures()[1]["data"]]
+    assert "Flagged, maximum ≥ 0.05: 1 hour" in names
+
+
+def test_names_are_escaped() -> None:
+    plain, nasty = document(traffic()), document(traffic(model=NASTY, version=NASTY, endpoint=f'"{NASTY}<img src=x>'))
+    assert [tag for tag, _ in nasty.elements] == [tag for tag, _ in plain.elements]
+    assert f'(latest) of {NASTY} on endpoint "{NASTY}<img src=x> .' in nasty.text
+    html = page(traffic(model=NASTY, version=NASTY), ledger(), generated_at=GENERATED)
+    assert "alert(1)" in html
+    assert NASTY not in html.replace(get_plotlyjs(), "")
+    for script in nasty.scripts:
+        if script.startswith("{"):
+            assert not set("<>&") & set(script)
+
+
+def test_nothing_is_loaded() -> None:
+    html = page(traffic(), ledger(), generated_at=GENERATED)
+    assert html.count(get_plotlyjs()) == 1
+    own = html.replace(get_plotlyjs(), "")
+    for reach in ("//", "http:", "https:", "@import", "url(", "<link", "<iframe", "<img"):
+        assert reach not in own
+    loads = {"src", "href", "srcset", "action", "data", "poster", "background", "ping"}
+    assert not [attributes for _, attributes in Document(html).elements if loads & set(attributes)]
+
+
+def test_charts_cannot_be_sent_to_plotlys_cloud() -> None:
+    script = document(traffic()).scripts[-1]
+    assert "showSendToCloud: false" in script
+    assert 'plotlyServerURL: ""' in script
+    assert "sendChartToCloud" not in script
+
+
+def policy(found: Document) -> dict[str, str]:
+    [content] = [str(a["content"]) for tag, a in found.elements if tag == "meta" and "http-equiv" in a]
+    return {name: value for name, _, value in (part.strip().partition(" ") for part in content.split(";"))}
+
+
+def test_content_security_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {
+        "default-src": "'none'",
+        "script-src": "'unsafe-inline'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+    }
+    assert policy(document(traffic())) == expected
+    monkeypatch.setattr(figures, "MAX_SVG_POINTS", 0)
+    assert policy(document(traffic())) == expected | {"script-src": "'unsafe-inline' 'unsafe-eval'"}
+
+
+@pytest.mark.parametrize("metrics", [pd.DataFrame(), traffic().iloc[:0]], ids=["no columns", "no rows"])
+@pytest.mark.parametrize("batches", [pd.DataFrame(), ledger().iloc[:0]], ids=["no columns", "no rows"])
+def test_empty_frames(metrics: pd.DataFrame, batches: pd.DataFrame) -> None:
+    text = document(metrics, batches).text
+    assert "No data yet" in text
+    assert "No window yet. Page generated 3 Apr 2026, 02:05 UTC." in text
+    assert "No source rows read yet." in text
+
+
+def test_one_version_only() -> None:
+    found = document(frame(*scores("7", 10, 6, 0.01)))
+    assert "Version 7 , the only one so far, of bot on endpoint chat ." in found.text
+    assert [len(figure["data"]) for figure in found.figures()] == [3, 0, 0, 0]
+
+
+def test_models_are_not_mixed() -> None:
+    found = document(pd.concat([traffic(), traffic(model="other", version="8")]))
+    assert "Version 6 (old) against version 7 (latest) of bot" in found.text
+    assert "Version 6 (old) against version 8 (latest) of other" in found.text
+    assert len(found.figures()) == 8
+    assert len({a["id"] for _, a in found.elements if "id" in a}) == 16
+
+
+def test_slices_are_not_counted_twice() -> None:
+    whole = traffic().assign(slice_key=None)
+    sliced = pd.concat([whole, whole.assign(slice_key="language")])
+    assert page(sliced, ledger(), generated_at=GENERATED) == page(whole, ledger(), generated_at=GENERATED)
+
+
+def test_the_template_is_found_in_a_zipped_wheel(tmp_path: Path) -> None:
+    wheel = tmp_path / "wheel.zip"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("metrics/__init__.py", "")
+        for path in [*ROOT.glob("metrics/dashboard/*.*"), *ROOT.glob("schemas/*.py")]:
+            archive.write(path, path.relative_to(ROOT))
+    code = (
+        f"import sys; sys.path.insert(0, {str(wheel)!r})\n"
+        "import datetime, pandas, metrics.dashboard.page as p\n"
+        "assert 'wheel.zip' in p.__file__, p.__file__\n"
+        "print(p.page(pandas.DataFrame(), pandas.DataFrame(), generated_at=datetime.datetime(2026, 4, 3))[:15])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("<!doctype html>", 0), done.stderr

@@ -1,0 +1,49 @@
+"""Batches, windows, duplicates and bad texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from metrics.score.batching import Failed, score_unique, strided_windows, token_batches
+
+
+@pytest.mark.parametrize("lengths", [[], [3], [5, 1, 4, 2, 3], [600, 3, 3], [1] * 50, list(range(1, 60))])
+def test_batches_hold_each_row_once_within_the_budget(lengths: list[int]) -> None:
+    batches = list(token_batches(lengths, budget=64))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = max(lengths[i] for i in batch) * len(batch)
+        assert padded <= 64 or len(batch) == 1
+
+
+def test_rows_of_like_length_share_a_batch() -> None:
+    assert list(token_batches([10, 2, 10, 2], budget=20)) == [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize("length", [2, 7, 8, 9, 12, 13, 100])
+def test_windows_score_each_token_once_with_half_a_context(length: int) -> None:
+    size = 8
+    windows = list(strided_windows(length, size=size))
+    assert [t for _, first, end in windows for t in range(first, end)] == list(range(1, length))
+    assert all(end - start <= size for start, _, end in windows)
+    assert all(first - start >= size // 2 for start, first, _ in windows[1:])
+
+
+def test_equal_keys_are_scored_once() -> None:
+    seen: list[str] = []
+
+    def score(keys: list[str]) -> list[int]:
+        seen.extend(keys)
+        return [len(key) for key in keys]
+
+    assert score_unique(["aa", "b", "aa"], score) == [2, 1, 2]
+    assert seen == ["aa", "b"]
+
+
+def test_a_bad_text_costs_only_its_own_score_and_stays_secret() -> None:
+    def score(keys: list[str]) -> list[int]:
+        if "bad" in keys:
+            raise ValueError(f"can't score {keys}")
+        return [len(key) for key in keys]
+
+    assert score_unique(["a", "bad", "ccc"], score) == [1, Failed("error:ValueError"), 3]

@@ -1,0 +1,69 @@
+"""Toxicity against plain transformers, its windows, its label and its activation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metrics.score.models import find_model
+from metrics.score.toxicity import ToxicityScorer, label_probability, load_toxicity
+from schemas.errors import ModelError
+from tests.models import CLASSIFIER_CONTEXT, save_classifier
+
+TEXTS = ["hello world", "you are stupid", "the cat sat on the mat", "a"]
+
+
+@pytest.fixture(scope="module")
+def scorer(classifier: Path) -> ToxicityScorer:
+    return load_toxicity(find_model(str(classifier)), "hate", "cpu")
+
+
+def plain(scorer: ToxicityScorer, ids: list[int]) -> float:
+    with torch.no_grad():
+        return float(scorer.model(input_ids=torch.tensor([ids])).logits.softmax(-1)[0, 1])
+
+
+def test_equals_a_plain_transformers_computation(scorer: ToxicityScorer) -> None:
+    expected = [plain(scorer, scorer.tokenizer(text)["input_ids"]) for text in TEXTS]
+    assert scorer.score(TEXTS) == pytest.approx(expected, abs=1e-6)
+    assert max(expected) - min(expected) > 0.01, "random weights that score all texts alike would prove nothing"
+
+
+def test_long_text_takes_the_most_toxic_window(scorer: ToxicityScorer) -> None:
+    text = "the cat sat on the mat and " * 30 + "you are stupid"
+    ids = scorer.tokenizer(text)["input_ids"]
+    step = CLASSIFIER_CONTEXT - CLASSIFIER_CONTEXT // 4
+    starts = range(0, len(ids) - CLASSIFIER_CONTEXT // 4, step)
+    windows = [plain(scorer, ids[start : start + CLASSIFIER_CONTEXT]) for start in starts]
+    assert len(windows) > 5
+    assert scorer.score([text])[0] == pytest.approx(max(windows), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "expected"),
+    [(False, 0.7310586), (True, 0.8807971)],  # e^2 / (e^1 + e^2); 1 / (1 + e^-2)
+)
+def test_activation(multi_label: bool, expected: float) -> None:
+    logits = torch.tensor([[1.0, 2.0]])
+    assert float(label_probability(logits, 1, multi_label=multi_label)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_multi_label_models_use_the_sigmoid(tmp_path: Path) -> None:
+    scorer = load_toxicity(
+        find_model(str(save_classifier(tmp_path, problem_type="multi_label_classification"))), "hate", "cpu"
+    )
+    with torch.no_grad():
+        logits = scorer.model(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]])).logits
+    assert scorer.score(["hello"])[0] == pytest.approx(float(logits[0, 1].sigmoid()), abs=1e-6)
+
+
+def test_unknown_label_lists_the_labels(classifier: Path) -> None:
+    with pytest.raises(ModelError, match=r"no label 'toxic'; it has \['hate', 'nothate'\]"):
+        load_toxicity(find_model(str(classifier)), "toxic", "cpu")
+
+
+def test_label_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="label 2 among them"):
+        label_probability(torch.zeros(1, 2), 2, multi_label=False)

@@ -1,0 +1,73 @@
+"""Small models that tests build and save, so that the real from_pretrained path runs without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
+
+WORDS = "the a cat dog mat sat ran on under and hello world please table cluster job runs slow fast you are stupid kind"
+LM_CONTEXT = 32
+CLASSIFIER_CONTEXT = 16
+
+
+def word_tokenizer(*, context: int, classifier: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over a few words: any text has tokens, and known words have one each."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([WORDS, *(f"{word} {word}" for word in WORDS.split())] * 4, trainer)
+    names = {"pad_token": special[0]} if classifier else {"bos_token": special[0], "eos_token": special[0]}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **names)
+
+
+def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> Path:
+    """A two-layer GPT-2 with random weights, or with all weights zero: then perplexity is the vocabulary's size."""
+    tokenizer = word_tokenizer(context=LM_CONTEXT)
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=LM_CONTEXT, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5)
+    )
+    if zero:
+        for weight in model.parameters():
+            weight.data.zero_()
+    if not bos:
+        tokenizer.bos_token = None
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def save_classifier(path: Path, *, problem_type: str | None = None) -> Path:
+    """A two-layer DistilBERT with random weights and the labels nothate and hate."""
+    tokenizer = word_tokenizer(context=CLASSIFIER_CONTEXT, classifier=True)
+    torch.manual_seed(1)
+    model = DistilBertForSequenceClassification(
+        DistilBertConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=CLASSIFIER_CONTEXT,
+            dim=16,
+            n_layers=2,
+            n_heads=2,
+            hidden_dim=32,
+            initializer_range=0.5,
+            id2label={0: "nothate", 1: "hate"},
+            label2id={"nothate": 0, "hate": 1},
+            problem_type=problem_type,
+        )
+    )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
