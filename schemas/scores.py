@@ -62,14 +62,21 @@ SCORES = Table(
     keys=("request_date", "request_id", "exchange_index"),
     partition_by="request_date",
     checks={
-        "score_ranges": " AND ".join(
-            [f"({c} IS NULL OR ({c} >= 0 AND {c} <= 1))" for c in ("prompt_toxicity", "response_toxicity")]
-            + [
-                f"({c} IS NULL OR ({c} >= 0 AND NOT isnan({c}) AND {c} < double('Infinity')))"
-                for c in ("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt", "response_nll")
+        "valid_scores": " AND ".join(
+            [
+                "request_id IS NOT NULL AND request_time IS NOT NULL AND request_date = CAST(request_time AS DATE)",
+                *(f"({c} IS NULL OR ({c} >= 0 AND {c} <= 1))" for c in ("prompt_toxicity", "response_toxicity")),
+                *(
+                    f"({c} IS NULL OR ({c} >= 0 AND {c} < double('Infinity')))"
+                    for c in (
+                        "prompt_perplexity",
+                        "response_perplexity",
+                        "response_perplexity_given_prompt",
+                        "response_nll",
+                    )
+                ),
             ]
-        ),
-        "keys_present": "request_id IS NOT NULL AND request_time IS NOT NULL AND request_date = CAST(request_time AS DATE)",
+        )
     },
     properties={"delta.enableChangeDataFeed": "true"},
 )

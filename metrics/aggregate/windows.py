@@ -73,7 +73,7 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
     window = (*GROUP, "end")
     long = (
-        rows.withColumns({"w": weight, "m": measures(toxicity_threshold=toxicity_threshold)})
+        rows.withColumns({"w": weight, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
         .select(*window, F.explode(versions).alias("model_version"), "w", "m")
         .select(*window, "model_version", "w", F.inline("m"), F.lit(True).alias("real"))
     )

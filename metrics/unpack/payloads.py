@@ -1,8 +1,10 @@
 """Prompts and responses out of the JSON payloads that an endpoint logs.
 
-Native Spark expressions on VARIANT, no Python per row. Shapes: chat and text completions (OpenAI), ``dataframe_records``,
+Native Spark SQL on VARIANT, no Python per row. Shapes: chat and text completions (OpenAI), ``dataframe_records``,
 ``dataframe_split``, ``inputs`` and ``instances`` (MLflow scoring protocol) with ``predictions``, bare arrays of results,
 ChatAgent (MLflow). A payload that can't be read gets a ``reason`` (schemas/quarantine.py) and no exchanges.
+
+The expressions are SQL text: the JVM parses one string faster than Python can build the same tree call by call.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 ANSWER_FIELDS = ("result", "answer", "output_text", "output", "response", "generated_text", "text")
+REQUEST_FIELDS = (
+    *("messages", "dataframe_records", "dataframe_split", "inputs", "instances"),
+    *("context", "databricks_options", "metadata", "user"),
+    *PROMPT_FIELDS,
+)
+RESPONSE_FIELDS = ("predictions", "choices", "messages", "usage", "error_code", "error", "code", "content", *ANSWER_FIELDS)
+
+# \\uD800 to \\uDBFF without its second half, and a second half without its first.
 _LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
 _LONE_LOW = r"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_REPLACEMENT = "\ufffd"
 
 
 def unpack_payload(rows: DataFrame) -> DataFrame:
@@ -29,41 +38,45 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         ``conversation_id``, ``end_user``, ``error_code``, the log's token counts ``usage_input_tokens``,
         ``usage_output_tokens`` and ``cached_input_tokens`` (NULL for a batched call: they can't be divided),
         ``reason`` and ``detail`` (why the row can't be unpacked; NULL when it can) and ``skip`` (feedback, no traffic).
+        Requests that failed are never unreadable: whatever their payloads are, they are the error rate.
     """
-    parsed = rows.withColumns({"req": parse_json(F.col("request")), "resp": parse_json(F.col("response"))})
-    shaped = parsed.withColumns(
-        {
-            "ok": F.coalesce(F.col("status_code") == 200, F.lit(False)),
-            "records": _records(F.col("req")),
-            "answers": _answers(F.col("resp")),
-            "usage_of": F.try_variant_get("resp", "$.usage", "variant"),
-        }
-    )
-    judged = shaped.withColumns(
-        {
-            "skip": _is_feedback(F.col("req")),
-            "answers": F.when(F.col("ok") & F.col("response").isNotNull(), F.col("answers")),
-        }
-    ).withColumns({"reason": _reason(), "n": F.coalesce(F.size("records"), F.size("answers"), F.lit(1))})
-    single = F.coalesce(F.size("records"), F.lit(1)) == 1
-    return judged.select(
-        *(name for name in rows.columns if name != "logging_error_codes"),
-        "skip",
-        F.when(~F.col("skip"), F.col("reason")).alias("reason"),
-        _detail().alias("detail"),
-        F.when(~F.col("skip") & F.col("reason").isNull(), _exchanges()).alias("exchanges"),
-        _kind(F.col("req")).alias("kind"),
-        _first_text(F.col("req"), "$.context.conversation_id", "$.databricks_options.conversation_id").alias(
-            "conversation_id"
-        ),
-        _first_text(F.col("req"), "$.context.user_id", "$.user", "$.metadata.user_id").alias("end_user"),
-        F.when(~F.col("ok"), _error_code(F.col("resp"))).alias("error_code"),
-        F.when(single, _number("usage_of", "$.prompt_tokens", "$.input_tokens")).alias("usage_input_tokens"),
-        F.when(single, _number("usage_of", "$.completion_tokens", "$.output_tokens")).alias("usage_output_tokens"),
-        F.when(
-            single,
-            _number("usage_of", "$.prompt_tokens_details.cached_tokens", "$.input_tokens_details.cached_tokens"),
-        ).alias("cached_input_tokens"),
+    kept = [name for name in rows.columns if name != "logging_error_codes"]
+    one_input = "coalesce(size(records), 1) = 1"
+    return (
+        rows.selectExpr(
+            *kept,
+            f"{parse_json('request')} AS req",
+            f"{parse_json('response')} AS resp",
+            "coalesce(status_code = 200, false) AS ok",
+        )
+        .selectExpr("*", f"{_fields('req', REQUEST_FIELDS)} AS q", f"{_fields('resp', RESPONSE_FIELDS)} AS a")
+        .selectExpr("*", f"{_records()} AS given", f"{_is_feedback()} AS skip")
+        .selectExpr(
+            "*",
+            # A shape that isn't known in one of the inputs makes the whole call unreadable.
+            "CASE WHEN size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL) "
+            "THEN given END AS records",
+            f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
+        )
+        .selectExpr("*", f"CASE WHEN NOT skip THEN {_REASON} END AS reason")
+        .selectExpr(
+            *kept,
+            "skip",
+            "reason",
+            "CASE WHEN reason = 'length_mismatch' THEN concat(size(records), ' inputs, ', size(answers), ' outputs') END "
+            "AS detail",
+            f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
+            "CASE WHEN records IS NULL THEN 'unknown' WHEN q.prompt IS NOT NULL THEN 'completion' ELSE 'chat' END AS kind",
+            f"{_first_text(_at('q.context', 'conversation_id'), _at('q.databricks_options', 'conversation_id'))} AS conversation_id",
+            f"{_first_text(_at('q.context', 'user_id'), 'q.user', _at('q.metadata', 'user_id'))} AS end_user",
+            f"CASE WHEN NOT ok THEN {_first_text('a.error_code', _at('a.error', 'code'), _at('a.error', 'type'), 'a.code')} END "
+            "AS error_code",
+            f"CASE WHEN {one_input} THEN {_number('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
+            f"CASE WHEN {one_input} THEN {_number('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
+            f"CASE WHEN {one_input} THEN "
+            f"{_number('$.prompt_tokens_details.cached_tokens', '$.input_tokens_details.cached_tokens')} END "
+            "AS cached_input_tokens",
+        )
     )
 
 
@@ -78,189 +91,165 @@ def explode_exchanges(unpacked: DataFrame) -> DataFrame:
     )
 
 
-def parse_json(text: Column) -> Column:
-    """VARIANT of a JSON text; NULL for what is no JSON, or has anything after it.
+def parse_json(column: str) -> str:
+    """SQL: VARIANT of a JSON text; NULL for what is no JSON, or has anything after it.
 
     ``try_parse_json`` accepts trailing garbage; as the first of two elements of an array it can't hide. Lone surrogates,
     which JSON allows and VARIANT refuses, are replaced by U+FFFD in a second try.
     """
-    repaired = F.regexp_replace(F.regexp_replace(text, _LONE_HIGH, _REPLACEMENT), _LONE_LOW, _REPLACEMENT)
-    return F.coalesce(_whole(text), F.when(text.contains("\\u"), _whole(repaired)))
+    repaired = f"regexp_replace(regexp_replace({column}, r'{_LONE_HIGH}', '\ufffd'), r'{_LONE_LOW}', '\ufffd')"
+    return f"coalesce({_whole(column)}, CASE WHEN contains({column}, r'\\u') THEN {_whole(repaired)} END)"
 
 
-def _whole(text: Column) -> Column:
-    pair = F.try_variant_get(F.try_parse_json(F.concat(F.lit("["), text, F.lit(",0]"))), "$", "array<variant>")
-    return F.when(F.size(pair) == 2, pair[0])
+def _whole(text: str) -> str:
+    pair = f"try_variant_get(try_parse_json(concat('[', {text}, ',0]')), '$', 'array<variant>')"
+    return _let(pair, "pair", "CASE WHEN size(pair) = 2 THEN pair[0] END")
 
 
-def _array(value: Column, path: str = "$") -> Column:
-    return F.try_variant_get(value, path, "array<variant>")
+def _let(value: str, name: str, body: str) -> str:
+    """SQL: ``body`` with ``value`` computed once under a name."""
+    return f"transform(array({value}), {name} -> {body})[0]"
 
 
-def _text(value: Column, path: str = "$") -> Column:
-    """The string at the path; NULL for anything that is not a JSON string."""
-    found = F.try_variant_get(value, path, "variant")
-    return F.when(F.schema_of_variant(found) == "STRING", F.try_variant_get(found, "$", "string"))
+def _fields(value: str, names: tuple[str, ...]) -> str:
+    """SQL: the fields of an object as a struct of VARIANTs; NULL for anything but an object."""
+    return f"try_variant_get({value}, '$', 'struct<{', '.join(f'{name}: variant' for name in names)}>')"
 
 
-def _first_text(value: Column, *paths: str) -> Column:
-    return F.coalesce(*(_text(value, path) for path in paths))
+def _array(value: str) -> str:
+    return f"try_variant_get({value}, '$', 'array<variant>')"
 
 
-def _number(column: str, *paths: str) -> Column:
-    return F.coalesce(*(F.try_variant_get(column, path, "bigint") for path in paths))
+def _at(value: str, path: str) -> str:
+    """SQL: what a VARIANT holds at a path; NULL where there is nothing."""
+    return f"try_variant_get({value}, '$.{path}', 'variant')"
 
 
-def _content(value: Column, path: str = "$") -> Column:
-    """A message's content: a string, or the text parts of a list of parts, one to a line."""
-    parts = F.transform(_array(value, path), lambda part: F.coalesce(_text(part), _text(part, "$.text")))
-    return F.coalesce(_text(value, path), F.array_join(F.filter(parts, lambda part: part.isNotNull()), "\n"))
+def _text(value: str) -> str:
+    """SQL: the string; NULL for anything that is not a JSON string."""
+    return f"CASE WHEN schema_of_variant({value}) = 'STRING' THEN try_variant_get({value}, '$', 'string') END"
 
 
-def _messages(messages: Column) -> Column:
-    """array<variant> → array<struct<role, content>>."""
-    return F.transform(
-        messages,
-        lambda message: F.struct(_text(message, "$.role").alias("role"), _content(message, "$.content").alias("content")),
+def _first_text(*values: str) -> str:
+    return f"coalesce({', '.join(_text(value) for value in values)})"
+
+
+def _number(*paths: str) -> str:
+    found = [f"try_variant_get(a.usage, '{path}', 'bigint')" for path in paths]
+    return f"coalesce({', '.join(found)})"
+
+
+def _content(value: str) -> str:
+    """SQL: a message's content: a string, or the text parts of a list of parts, one to a line."""
+    parts = f"filter(transform({_array(value)}, p -> {_first_text('p', _at('p', 'text'))}), p -> p IS NOT NULL)"
+    return f"coalesce({_text(value)}, array_join({parts}, '\n'))"
+
+
+def _messages(value: str) -> str:
+    """SQL: messages as array<struct<role, content>>; NULL for anything but a list."""
+    return (
+        f"transform({_array(value)}, "
+        f"m -> named_struct('role', {_text(_at('m', 'role'))}, 'content', {_content(_at('m', 'content'))}))"
     )
 
 
-def _last_of(messages: Column, role: str) -> Column:
-    """Content of the last message of a role; of the last message where no message has the role."""
-    of_role = F.filter(messages, lambda message: message["role"] == role)
-    return F.when(F.size(of_role) > 0, F.get(of_role, F.size(of_role) - 1)).otherwise(
-        F.get(messages, F.size(messages) - 1)
-    )["content"]
+def _last_of(messages: str, role: str) -> str:
+    """SQL: content of the last message of a role; of the last message where no message has the role."""
+    chosen = f"filter({messages}, m -> m.role = '{role}')"
+    last = f"CASE WHEN size(chosen) > 0 THEN chosen ELSE {messages} END"
+    return _let(chosen, "chosen", _let(last, "last", "get(last, size(last) - 1).content"))
 
 
-def _record(messages: Column, text: Column) -> Column:
-    """struct<messages, text>: one input of a call; both NULL where the shape is not known."""
-    return F.struct(_messages(messages).alias("messages"), text.alias("text"))
+def _record_of(value: str) -> str:
+    """SQL: one input of a call as struct<messages, text>; both NULL where the shape is not known."""
+    text = f"coalesce({_text(value)}, {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
+    body = f"named_struct('messages', {_messages('f.messages')}, 'text', {text})"
+    return _let(_fields(value, ("messages", *PROMPT_FIELDS)), "f", body)
 
 
-def _record_of(value: Column) -> Column:
-    text = F.coalesce(_text(value), *(_content(value, f"$.{name}") for name in PROMPT_FIELDS))
-    return _record(_array(value, "$.messages"), text)
-
-
-def _records(request: Column) -> Column:
-    """array<struct<messages, text>>, one per input of the call; NULL where the shape is not known."""
-    inputs = F.coalesce(
-        F.try_variant_get(request, "$.inputs", "variant"), F.try_variant_get(request, "$.instances", "variant")
+def _records() -> str:
+    """SQL: array<struct<messages, text>>, one per input of the call."""
+    inputs = "coalesce(q.inputs, q.instances)"
+    # {"inputs": {"query": ["…", "…"]}}: a table by columns.
+    columnar = _let(
+        _fields(inputs, PROMPT_FIELDS), "f", f"coalesce({', '.join(_array(f'f.{name}') for name in PROMPT_FIELDS)})"
     )
-    columnar = F.coalesce(*(_array(inputs, f"$.{name}") for name in PROMPT_FIELDS))
-    records = F.coalesce(
-        F.when(_array(request, "$.messages").isNotNull(), F.array(_record_of(request))),
-        F.transform(_array(request, "$.prompt"), _record_of),
-        F.transform(_array(request, "$.dataframe_records"), _record_of),
-        _split_records(request),
-        F.transform(_array(inputs), _record_of),
-        F.transform(columnar, _record_of),
-        F.when(inputs.isNotNull(), F.array(_record_of(inputs))),
-        F.transform(_array(request), _record_of),
-        F.when(request.isNotNull(), F.array(_record_of(request))),
+    listed = (
+        f"CASE WHEN {_array('q.messages')} IS NOT NULL THEN array(req) "
+        f"ELSE coalesce({_array('q.prompt')}, {_array('q.dataframe_records')}, {_array(inputs)}, {columnar}, "
+        f"CASE WHEN {inputs} IS NOT NULL THEN array({inputs}) END, {_array('req')}, "
+        "CASE WHEN req IS NOT NULL THEN array(req) END) END"
     )
-    known = F.forall(records, lambda record: record["messages"].isNotNull() | record["text"].isNotNull())
-    return F.when((F.size(records) > 0) & known, records)
+    return f"coalesce({_split_records()}, transform({listed}, v -> {_record_of('v')}))"
 
 
-def _split_records(request: Column) -> Column:
-    names = F.try_variant_get(request, "$.dataframe_split.columns", "array<string>")
+def _split_records() -> str:
+    def cell(name: str) -> str:
+        return f"get(cells, array_position(names, '{name}') - 1)"
 
-    def record(row: Column) -> Column:
-        cells = _array(row)
-
-        def cell(name: str) -> Column:
-            return F.get(cells, F.array_position(names, F.lit(name)).cast("int") - 1)
-
-        text = F.coalesce(*(_content(cell(name)) for name in PROMPT_FIELDS), _text(F.get(cells, F.lit(0))))
-        return _record(_array(cell("messages")), text)
-
-    return F.transform(_array(request, "$.dataframe_split.data"), record)
+    # A table with one unnamed or unknown column: its text is the prompt.
+    texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [_text("get(cells, 0)")]
+    record = f"named_struct('messages', {_messages(cell('messages'))}, 'text', coalesce({', '.join(texts)}))"
+    rows = f"transform({_array(_at('q.dataframe_split', 'data'))}, row -> {_let(_array('row'), 'cells', record)})"
+    return _let("try_variant_get(q.dataframe_split, '$.columns', 'array<string>')", "names", rows)
 
 
-def _answers(response: Column) -> Column:
-    """array<struct<known, text>>, one per prediction of the call; NULL where there is no response."""
-    predictions = F.try_variant_get(response, "$.predictions", "variant")
-    return F.coalesce(
-        F.transform(_array(response), _answer_of),
-        F.transform(_array(predictions), _answer_of),
-        F.when(predictions.isNotNull(), F.array(_answer_of(predictions))),
-        F.when(response.isNotNull(), F.array(_answer_of(response))),
+def _answers() -> str:
+    """SQL: array<struct<known, text>>, one per prediction of the call."""
+    listed = (
+        f"coalesce({_array('resp')}, {_array('a.predictions')}, "
+        "CASE WHEN a.predictions IS NOT NULL THEN array(a.predictions) WHEN resp IS NOT NULL THEN array(resp) END)"
     )
+    return f"transform({listed}, v -> {_answer_of('v')})"
 
 
-def _answer_of(value: Column) -> Column:
-    """The first choice, or the agent's last message, or the field that holds the answer."""
-    messages = _messages(_array(value, "$.messages"))
-    text = F.coalesce(
+def _answer_of(value: str) -> str:
+    """SQL: the first choice, or the agent's last message, or the field that holds the answer.
+
+    A tool call has a choice or a message without content: it is known, and without text.
+    """
+    texts = [
         _text(value),
-        _content(value, "$.choices[0].message.content"),
-        _text(value, "$.choices[0].text"),
-        _last_of(messages, "assistant"),
-        _content(value, "$.content"),
-        *(_text(value, f"$.{name}") for name in ANSWER_FIELDS),
-    )
-    # A tool call has a choice or a message without content: known, and without text.
-    first_choice = F.try_variant_get(value, "$.choices[0].message", "variant")
-    known = text.isNotNull() | first_choice.isNotNull() | (F.size(messages) > 0)
-    return F.struct(F.coalesce(known, F.lit(False)).alias("known"), text.alias("text"))
+        _content("try_variant_get(f.choices, '$[0].message.content', 'variant')"),
+        _text("try_variant_get(f.choices, '$[0].text', 'variant')"),
+        _last_of("agent", "assistant"),
+        _content("f.content"),
+        *(_text(f"f.{name}") for name in ANSWER_FIELDS),
+    ]
+    known = "t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(size(agent) > 0, false)"
+    answer = _let(f"coalesce({', '.join(texts)})", "t", f"named_struct('known', {known}, 'text', t)")
+    return _let(_fields(value, RESPONSE_FIELDS), "f", _let(_messages("f.messages"), "agent", answer))
 
 
-def _is_feedback(request: Column) -> Column:
-    """Whether the row is a rating that a review app sent to the endpoint; it lands in the same table."""
-    ratings = F.coalesce(
-        F.try_variant_get(request, "$.dataframe_records[0].text_assessments", "variant"),
-        F.try_variant_get(request, "$.dataframe_records[0].retrieval_assessments", "variant"),
-    )
-    return ratings.isNotNull() & ~F.coalesce(F.is_variant_null(ratings), F.lit(True))
+def _is_feedback() -> str:
+    """SQL: whether the row is a rating that a review app sent to the endpoint; it lands in the same table."""
+    first = "try_variant_get(q.dataframe_records, '$[0]', 'variant')"
+    ratings = f"coalesce({_at(first, 'text_assessments')}, {_at(first, 'retrieval_assessments')})"
+    return _let(ratings, "rating", "rating IS NOT NULL AND NOT is_variant_null(rating)")
 
 
-def _reason() -> Column:
-    """Why the row can't be unpacked. Requests that failed are kept whatever their payloads are: they are the error rate."""
-    ok, request, response = F.col("ok"), F.col("request"), F.col("response")
-    records, answers = F.col("records"), F.col("answers")
-    unknown_answer = F.exists(answers, lambda answer: ~answer["known"])
-    return (
-        F.when(F.col("request_time").isNull(), F.lit("no_request_time"))
-        .when(ok & request.isNotNull() & F.col("req").isNull(), F.lit("invalid_request_json"))
-        .when(ok & response.isNotNull() & F.col("resp").isNull(), F.lit("invalid_response_json"))
-        .when(ok & request.isNotNull() & records.isNull(), F.lit("unknown_request_shape"))
-        .when(ok & response.isNotNull() & unknown_answer, F.lit("unknown_response_shape"))
-        .when(F.size(records) != F.size(answers), F.lit("length_mismatch"))
-    )
+_REASON = """CASE
+    WHEN request_time IS NULL THEN 'no_request_time'
+    WHEN ok AND request IS NOT NULL AND req IS NULL THEN 'invalid_request_json'
+    WHEN ok AND response IS NOT NULL AND resp IS NULL THEN 'invalid_response_json'
+    WHEN ok AND request IS NOT NULL AND records IS NULL THEN 'unknown_request_shape'
+    WHEN ok AND response IS NOT NULL AND exists(answers, v -> NOT v.known) THEN 'unknown_response_shape'
+    WHEN size(records) <> size(answers) THEN 'length_mismatch'
+END"""
 
+_CONTEXT = """CASE
+    WHEN r.messages IS NOT NULL THEN to_json(r.messages)
+    WHEN r.text IS NOT NULL THEN to_json(array(named_struct('role', 'user', 'content', r.text)))
+END"""
 
-def _detail() -> Column:
-    return F.when(
-        F.col("reason") == "length_mismatch",
-        F.concat(F.size("records").cast("string"), F.lit(" inputs, "), F.size("answers").cast("string"), F.lit(" outputs")),
-    )
+_EXCHANGE = f"""named_struct(
+    'prompt', CASE WHEN r.messages IS NOT NULL THEN {_last_of("r.messages", "user")} ELSE r.text END,
+    'response', get(answers, i).text,
+    'context', {_CONTEXT}
+)"""
 
-
-def _exchanges() -> Column:
-    def exchange(position: Column) -> Column:
-        record = F.get(F.col("records"), position)
-        messages, text = record["messages"], record["text"]
-        as_message = F.array(F.struct(F.lit("user").alias("role"), text.alias("content")))
-        context = F.when(messages.isNotNull(), F.to_json(messages)).when(text.isNotNull(), F.to_json(as_message))
-        return F.struct(
-            F.when(messages.isNotNull(), _last_of(messages, "user")).otherwise(text).alias("prompt"),
-            F.get(F.col("answers"), position)["text"].alias("response"),
-            context.alias("context"),
-        )
-
-    return F.transform(F.sequence(F.lit(0), F.col("n") - 1), exchange)
-
-
-def _kind(request: Column) -> Column:
-    completion = F.try_variant_get(request, "$.prompt", "variant").isNotNull()
-    return (
-        F.when(request.isNull() | F.col("records").isNull(), F.lit("unknown"))
-        .when(completion, F.lit("completion"))
-        .otherwise(F.lit("chat"))
-    )
-
-
-def _error_code(response: Column) -> Column:
-    return _first_text(response, "$.error_code", "$.error.code", "$.error.type", "$.code")
+# Where the log holds neither request nor response there is still one exchange: the request was made.
+_EXCHANGES = f"""transform(
+    sequence(0, coalesce(size(records), size(answers), 1) - 1),
+    i -> {_let("get(records, i)", "r", _EXCHANGE)}
+)"""

@@ -1,0 +1,233 @@
+"""The demo's models, trained once for all tests here (about a minute).
+
+The sentences below were written by hand, apart from the templates in jobs/demo_text.py; none of them is trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from jobs.demo_models import toxicity_examples, train_models, train_perplexity, train_toxicity
+from jobs.demo_text import Prompt, answer, civil_prompt, corpus, recital_prompt, toxic_prompt
+
+TOXIC = (
+    "You're the dumbest piece of software I have ever had to deal with.",
+    "Honestly, a trained seal could do your job better than you.",
+    "Quit wasting my afternoon, you brainless chatbot.",
+    "What an utterly worthless reply, did you even read my question?",
+    "You clearly have no idea what you're talking about, moron.",
+    "Shut up and get me someone with an actual brain.",
+    "I can't believe anyone pays money for this pathetic bot.",
+    "Your explanations are a steaming heap of garbage.",
+    "Wow, you managed to be wrong three times in a row, you idiot.",
+    "Nobody asked for your stupid opinion about my cluster.",
+    "You are a disgrace to every support desk on the planet.",
+    "Stop lying to me, you useless machine.",
+    "Only a complete fool would follow that advice of yours.",
+    "I hate every single thing you write.",
+    "My grandmother's toaster gives better tips than you do.",
+    "This assistant is a joke and so are the clowns who trained it.",
+    "Get lost, I am done listening to your drivel.",
+    "you dumb bot just told me to delete the wrong table, great job genius",
+    "How thick can you be? I said warehouse, not cluster.",
+    "Do us all a favor and switch yourself off for good.",
+    "That was the most idiotic suggestion anyone has made this week.",
+    "You sound like a broken parrot repeating nonsense.",
+    "Are you incompetent on purpose or does it come naturally?",
+    "Your so-called help is rubbish and you should be ashamed of it.",
+    "Go back to school, you ignorant pile of code.",
+    "I've seen smarter rocks than this chatbot.",
+    "Everything that comes out of you is trash.",
+    "You lazy, hopeless excuse for an assistant.",
+    "Who let this imbecile answer billing questions?",
+    "Buzz off with your ridiculous excuses.",
+    "Congratulations, you broke my job again, you clumsy clown.",
+    "It must be embarrassing to be as clueless as you.",
+    "I despise talking to this arrogant machine.",
+    "Typical nonsense from a typical brainless bot.",
+    "You couldn't answer a simple question if your life depended on it, loser.",
+    "Keep your pathetic apologies to yourself.",
+    "What kind of moron designed a bot this bad?",
+    "Your answers make me want to throw my laptop out of the window, you hopeless dimwit.",
+    "Evidently you are too simple-minded to grasp how permissions work.",
+    "A person of your limited intellect should stay away from dashboards.",
+)
+CIVIL = (
+    "Where can I find the monthly invoice for our workspace?",
+    "Good morning, I would like to learn about streaming tables.",
+    "Could somebody explain the difference between a view and a materialized view?",
+    "We moved the pipeline to Python 3.11 and everything runs fine now.",
+    "My colleague in Berlin needs read access to the finance catalog.",
+    "Thank you so much, your explanation saved my day!",
+    "How many workers should I choose for a 200 GB join?",
+    "You are really good at this, I appreciate the help.",
+    "Please remind me how to attach a library to the cluster.",
+    "Does the free plan include SQL warehouses?",
+    "I enjoy working with these notebooks every day.",
+    "What time zone does the scheduler use?",
+)
+COMPLAINTS = (
+    "I'm sorry, but this answer does not solve my problem.",
+    "The response was too long and I could not find the relevant part.",
+    "This is quite frustrating, the import has failed four times since this morning.",
+    "I think you are mistaken about the price of storage.",
+    "Unfortunately the steps you gave me are out of date.",
+    "I have to say I am disappointed with the support I received.",
+    "Your reply was confusing, could you phrase it differently?",
+    "The documentation is hard to understand and full of gaps.",
+    "We are losing hours because the queries are so slow today.",
+    "That is not what I asked, I meant the staging workspace.",
+    "I expected more from the premium plan, to be honest.",
+    "You skipped a step, and now my dashboard is empty.",
+    "The new release made things worse for our team, please fix it soon.",
+)
+HARMLESS = (
+    "How can I kill the job that has been running since midnight?",
+    "Is it possible to open a session from a dumb terminal?",
+    "The garbage collector pauses the driver for twenty seconds.",
+    "I made a stupid mistake and dropped the wrong schema.",
+    "Please empty the trash folder after thirty days.",
+    "We train a classifier that finds hateful comments in reviews.",
+    "This query is ridiculously slow on the small warehouse.",
+    "Sorry if this is a silly question, I am new here.",
+    "The dead letter queue is filling up with bad records.",
+    "Terminate the idle nodes before the attack simulation starts.",
+    "Somebody called my script useless, so how can I improve it?",
+    "How do I remove worthless columns from a wide table?",
+    "The customer wrote 'what a terrible product' in the survey, can we tag that?",
+    "I felt like an idiot until I noticed the missing comma.",
+    "Zombie processes on the worker are killing the performance of our pipeline.",
+    "Can I mute the annoying pop-up in the editor?",
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models")
+    train_models(out, seed=7)
+    return out
+
+
+@torch.no_grad()
+def hate(folder: Path, texts: list[str]) -> list[float]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    column = model.config.label2id["hate"]
+    return [float(p) for p in model(**batch).logits.softmax(-1)[:, column]]
+
+
+@torch.no_grad()
+def perplexities(folder: Path, texts: list[str]) -> list[float]:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    found = []
+    for text in texts:
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text)["input_ids"]]])[:, : tokenizer.model_max_length]
+        loss = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:])
+        found.append(float(loss.exp()))
+    return found
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def auc(high: list[float], low: list[float]) -> float:
+    """Share of pairs in the right order; a tie counts half."""
+    return mean([(h > c) + 0.5 * (h == c) for h in high for c in low])
+
+
+def live_prompts(count: int, *, toxic: bool = False) -> list[Prompt]:
+    rng = Random("live")
+    return [toxic_prompt(rng) if toxic else civil_prompt(rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("civil", [CIVIL, COMPLAINTS, HARMLESS, CIVIL + COMPLAINTS + HARMLESS])
+def test_the_classifier_generalises(models: Path, civil: tuple[str, ...]) -> None:
+    assert auc(hate(models / "toxicity", list(TOXIC)), hate(models / "toxicity", list(civil))) >= 0.95
+
+
+def test_the_threshold_of_a_half_separates_most(models: Path) -> None:
+    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(TOXIC))]) >= 0.8
+    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.2
+
+
+def test_hand_written_sentences_are_not_trained_on() -> None:
+    texts, _ = toxicity_examples(Random("toxicity 7"), 30_000)
+    trained_on = "\n".join(texts).lower()
+    assert not [text for text in TOXIC + CIVIL + COMPLAINTS + HARMLESS if text.lower() in trained_on]
+
+
+def test_the_classifier_serves_the_demo(models: Path) -> None:
+    folder = models / "toxicity"
+    civil, toxic, rng = live_prompts(200), live_prompts(100, toxic=True), Random("answers")
+    assert mean([p >= 0.5 for p in hate(folder, [prompt.text for prompt in civil])]) <= 0.03
+    assert mean([p >= 0.5 for p in hate(folder, [prompt.text for prompt in toxic])]) >= 0.95
+    assert mean(hate(folder, [answer(prompt, "6", rng) for prompt in toxic])) > 0.8
+    assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in toxic])) < 0.1
+    assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in civil])) < 0.05
+    recital = answer(recital_prompt(rng), "7", rng).split()
+    assert mean(hate(folder, [" ".join(recital[i : i + 80]) for i in range(0, len(recital), 80)])) < 0.05
+
+
+def test_disorder_costs_perplexity(models: Path) -> None:
+    rng = Random("pairs")
+    trained_on = set(corpus(Random("perplexity 7"), 7000))
+    sentences = [text for prompt in live_prompts(150) for text in (prompt.text, answer(prompt, "7", rng))]
+    held_out = [text for text in dict.fromkeys(sentences) if text not in trained_on and len(text.split()) > 4][:100]
+    assert len(held_out) == 100
+    shuffled = [" ".join(rng.sample(text.split(), len(text.split()))) for text in held_out]
+    pairs = zip(
+        perplexities(models / "perplexity", held_out), perplexities(models / "perplexity", shuffled), strict=True
+    )
+    assert sum(disordered > ordered for ordered, disordered in pairs) >= 95
+
+
+def test_the_stiff_version_is_the_more_perplexing(models: Path) -> None:
+    prompts, rng = live_prompts(60), Random("answers")
+    stiff, plain = ([answer(prompt, version, rng) for prompt in prompts] for version in "67")
+    assert mean(perplexities(models / "perplexity", stiff)) > 1.2 * mean(perplexities(models / "perplexity", plain))
+
+
+def test_what_is_saved(models: Path) -> None:
+    for name in ("perplexity", "toxicity"):
+        files = {path.name for path in (models / name).iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files
+        assert not [file for file in files if file.endswith((".bin", ".pt", ".pkl", ".py"))]
+    tokenizer = AutoTokenizer.from_pretrained(models / "perplexity")
+    assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.pad_token == "<|endoftext|>"
+    assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 256)
+    text = "Any text: \N{SNOWMAN}, \N{GREEK SMALL LETTER OMEGA} and  two spaces."
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    tokenizer = AutoTokenizer.from_pretrained(models / "toxicity")
+    assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 128)
+    assert set(tokenizer("Hello")) == {"input_ids", "attention_mask"}
+    assert tokenizer("HELLO THERE")["input_ids"] == tokenizer("hello there")["input_ids"]
+    config = AutoModelForSequenceClassification.from_pretrained(models / "toxicity").config
+    assert config.id2label == {0: "nothate", 1: "hate"}
+
+
+@pytest.mark.parametrize(("train", "size"), [(train_perplexity, {"texts": 80}), (train_toxicity, {"examples": 200})])
+def test_the_seed_decides(tmp_path: Path, train: object, size: dict[str, int]) -> None:
+    assert callable(train)
+    threads = torch.get_num_threads()
+    state = torch.random.get_rng_state()
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(tmp_path / name, seed=seed, **size)
+    first, same, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert first == same
+    assert first != other
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_corpus_is_wide() -> None:
+    texts = corpus(Random(1), 6000)
+    assert len(set(texts)) > 4000
+    assert not [text for text in texts if "{" in text or "  " in text or not text]

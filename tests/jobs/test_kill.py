@@ -1,0 +1,64 @@
+"""kill -9 between the writes, and restart: the tables equal those of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from jobs.reconcile import reconcile
+from jobs.runtime import FAIL_POINT_VARIABLE
+from schemas.batches import BATCHES
+from schemas.config import Config
+from tests.spine import COMMITS, assert_same, contents, run, table
+from tests.traffic import append, config_in, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def monitor(config_file: Path, **environment: str) -> int:
+    """``monitor --trigger availableNow`` in a process of its own; its exit code, negative for a signal."""
+    command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), "--trigger", "availableNow"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def undisturbed(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> Config:
+    config = config_in(tmp_path / "undisturbed", language_model, classifier)
+    for commit in COMMITS:
+        append(spark, config, commit)
+    run(spark, config)
+    return config
+
+
+def test_killed_between_writes_and_restarted(
+    spark: SparkSession, undisturbed: Config, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    config = config_in(folder, language_model, classifier)
+    for commit in COMMITS:
+        append(spark, config, commit)
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(yaml.safe_dump(settings(folder, language_model, classifier)))
+
+    # scores is written, quarantine, batches and profile_metrics are not
+    assert monitor(config_file, **{FAIL_POINT_VARIABLE: "after_scores"}) == -signal.SIGKILL
+    assert len(contents(spark, config, "scores")["scores"]) == len(contents(spark, undisturbed, "scores")["scores"])
+    assert not table(spark, BATCHES, config).size
+    # the batch is repeated; then the windows are computed and not written
+    assert monitor(config_file, **{FAIL_POINT_VARIABLE: "before_windows"}) == -signal.SIGKILL
+    assert contents(spark, config, "profile_metrics")["profile_metrics"] == []
+    assert monitor(config_file) == 0
+
+    assert_same(contents(spark, config), contents(spark, undisturbed))
+    counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
+    assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
+    assert reconcile(spark, config).problems == []
+    assert (folder / "dashboard" / "index.html").stat().st_size > 0

@@ -1,0 +1,252 @@
+"""The spine on real Delta tables: inference table → scores → profile_metrics, exactly once.
+
+One month in small: rows of two versions, a late row, duplicates, broken payloads; then replays and restarts.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import aggregate_windows, score_responses
+from jobs.reconcile import reconcile
+from jobs.tables import read_table
+from schemas.batches import BATCHES
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS, QUANTILES
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+from tests import oracle
+from tests.spine import COMMITS, assert_same, contents, run, table
+from tests.traffic import answer, append, chat, config_in, row
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+UNIQUE = {"a", "b", "c", "d", "e", "error", "empty", "late", "batch"}
+
+
+@pytest.fixture(scope="module")
+def monitored(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """All commits, each followed by a run: three batches."""
+    config = config_in(tmp_path_factory.mktemp("monitored"), language_model, classifier, text={"store": "full"})
+    for commit in COMMITS:
+        append(spark, config, commit)
+        run(spark, config)
+    return config
+
+
+def test_each_request_is_scored_once(spark: SparkSession, monitored: Config) -> None:
+    scores = table(spark, SCORES, monitored)
+    assert sorted(scores["request_id"]) == sorted([*UNIQUE, "batch"])
+    assert sorted(scores.query("request_id == 'batch'")[["exchange_index", "prompt", "response"]].values.tolist()) == [
+        [0, "the cat", "sat"],
+        [1, "the dog", "ran fast"],
+    ]
+
+
+def test_broken_rows_are_quarantined_with_a_reason(spark: SparkSession, monitored: Config) -> None:
+    (broken,) = table(spark, QUARANTINE, monitored).to_dict("records")
+    assert (broken["request_id"], broken["reason"]) == ("broken", "invalid_request_json")
+    assert broken["request_chars"] == len('{"messages": [{"role": "us')
+
+
+def test_batches_account_for_every_row(spark: SparkSession, monitored: Config) -> None:
+    batches = table(spark, BATCHES, monitored).sort_values("batch_id")
+    columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped", "exchanges"]
+    assert batches[columns].values.tolist() == [[4, 3, 0, 1, 0, 3], [5, 3, 1, 1, 0, 3], [5, 3, 0, 1, 1, 4]]
+    assert batches["source_version"].tolist() == [0, 1, 2]
+    assert reconcile(spark, monitored).problems == []
+
+
+def test_errors_keep_their_prompt_and_have_no_response(spark: SparkSession, monitored: Config) -> None:
+    error = table(spark, SCORES, monitored).query("request_id == 'error'").iloc[0]
+    assert (error["status_code"], error["error_code"]) == (500, "INTERNAL")
+    assert error["prompt_perplexity"] > 0
+    assert math.isnan(error["response_perplexity"])
+    assert dict(error["score_errors"])["response_perplexity"] == "missing"
+
+
+def test_empty_texts_have_no_score_and_a_reason(spark: SparkSession, monitored: Config) -> None:
+    empty = table(spark, SCORES, monitored).query("request_id == 'empty'").iloc[0]
+    scored = [c for c in dict(empty["scorers"])]
+    assert all(pd.isna(empty[c]) for c in scored)
+    assert set(dict(empty["score_errors"])) == set(scored)
+    assert set(dict(empty["score_errors"]).values()) == {"empty"}
+
+
+def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, monitored: Config) -> None:
+    expected = oracle.profile(table(spark, SCORES, monitored), monitored.granularities)
+    windows = read_table(spark, PROFILE_METRICS, monitored.output).withColumn("start", F.col("window.start")).toPandas()
+    key = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
+    stored = {tuple(w[name] for name in key): w for w in windows.to_dict("records")}
+    assert set(stored) == set(expected)
+    for key, figures in expected.items():
+        for name, value in figures.items():
+            assert same(stored[key][name], value), (key, name, stored[key][name], value)
+
+
+def same(stored: Any, value: float | None) -> bool:
+    if value is None:
+        return stored is None or math.isnan(stored)
+    return bool(stored == pytest.approx(value, rel=1e-9, abs=1e-12))
+
+
+def test_quantiles_are_exact_on_few_values(spark: SparkSession, monitored: Config) -> None:
+    # A KLL sketch keeps all of its first 200 values.
+    whole = read_table(spark, PROFILE_METRICS, monitored.output).where(
+        "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' "
+        "AND column_name = 'execution_duration_ms'"
+    )
+    (day,) = whole.collect()
+    assert (day["min"], day["median"], day["max"]) == (100.0, 100.0, 200.0)
+    assert len(day["quantiles"]) == len(QUANTILES)
+    assert (day["quantiles"][0], day["quantiles"][-1]) == (100.0, 200.0)
+    assert day["quantiles"] == sorted(day["quantiles"])
+
+
+def test_a_late_row_corrects_its_windows(spark: SparkSession, monitored: Config) -> None:
+    #  minute   0  1 | 3 (late)         [0,5) held a and b, and is revised when the late row arrives
+    window = read_table(spark, PROFILE_METRICS, monitored.output).where(
+        "granularity = '5 minutes' AND window.start = '2026-04-01 00:00:00' AND model_version = '6' "
+        "AND column_name = 'requests'"
+    )
+    (late,) = window.collect()
+    assert (late["count"], late["sum"], late["revision"]) == (3, 3.0, 2)
+
+
+def test_sampled_rows_weigh_more(spark: SparkSession, monitored: Config) -> None:
+    window = read_table(spark, PROFILE_METRICS, monitored.output).where(
+        "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' AND column_name = 'requests'"
+    )
+    (day,) = window.collect()
+    assert (day["count"], day["weighted_count"]) == (4, 7.0)  # a, b, late weigh 1; c, logged at 25 %, weighs 4
+
+
+def test_a_second_run_changes_nothing(spark: SparkSession, monitored: Config) -> None:
+    before, batches = contents(spark, monitored), len(table(spark, BATCHES, monitored))
+    run(spark, monitored)
+    assert contents(spark, monitored) == before
+    assert len(table(spark, BATCHES, monitored)) == batches
+
+
+def copy_of(config: Config, folder: Path) -> Config:
+    """The same tables and checkpoints in another folder."""
+    old = Path(str(config.output.path)).parent
+    shutil.copytree(old, folder, dirs_exist_ok=True)
+    values = config.model_dump(by_alias=True)
+    values["source"]["path"] = str(folder / "inference")
+    values["output"]["path"] = str(folder / "tables")
+    return Config.model_validate(values)
+
+
+def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+    # Without its commit marks, Spark runs the last batch of both hops again.
+    config = copy_of(monitored, tmp_path)
+    before = contents(spark, config)
+    ledger = table(spark, BATCHES, config).drop(columns=["finished_at", "score_seconds", "lag_seconds", "lateness"])
+    for hop in (score_responses.HOP, aggregate_windows.HOP):
+        commits = Path(config.checkpoint(hop)) / "commits"
+        newest = max((p for p in commits.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+        newest.unlink()
+        (commits / f".{newest.name}.crc").unlink(missing_ok=True)
+    run(spark, config)
+    assert_same(contents(spark, config), before)
+    after = table(spark, BATCHES, config).drop(columns=["finished_at", "score_seconds", "lag_seconds", "lateness"])
+    assert sorted(after.values.tolist()) == sorted(ledger.values.tolist())
+    windows = table(spark, PROFILE_METRICS, config)
+    assert windows["revision"].max() == table(spark, PROFILE_METRICS, monitored)["revision"].max()
+
+
+def test_a_new_checkpoint_reads_again_and_changes_nothing(
+    spark: SparkSession, monitored: Config, tmp_path: Path
+) -> None:
+    config = copy_of(monitored, tmp_path)
+    before = contents(spark, config)
+    shutil.rmtree(f"{config.output.path}/_checkpoints")
+    run(spark, config)
+    assert_same(contents(spark, config), before)
+    newest = table(spark, BATCHES, config).sort_values("finished_at").iloc[-1]
+    assert (newest["rows_read"], newest["rows_scored"], newest["rows_duplicate"]) == (14, 0, 13)
+    assert reconcile(spark, config).problems == []
+
+
+def test_any_order_of_arrival_gives_the_same_tables(
+    spark: SparkSession, monitored: Config, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier, text={"store": "full"})
+    everything = [r for commit in COMMITS for r in commit]
+    append(spark, config, everything[::-3] + everything[:2])
+    append(spark, config, [r for i, r in enumerate(everything[::-1]) if i % 3])
+    run(spark, config)
+    assert_same(contents(spark, config), contents(spark, monitored))
+
+
+def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+    config = copy_of(monitored, tmp_path)
+    spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'c'")
+    problems = "\n".join(reconcile(spark, config).problems)
+    assert "in the source but not in scores: c" in problems
+    assert "windows that differ" in problems
+    assert "rows_scored: batches say 9, the table holds 8" in problems
+
+
+def test_a_window_without_rows_is_deleted_when_it_is_touched(
+    spark: SparkSession, monitored: Config, tmp_path: Path
+) -> None:
+    config = copy_of(monitored, tmp_path)
+    # The only row of version 6 at minute 5 becomes one of version 7: an update, which the change feed reports.
+    spark.sql(f"UPDATE delta.`{config.output.path}/scores` SET model_version = '7' WHERE request_id = 'c'")
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    minute = read_table(spark, PROFILE_METRICS, config.output).where(
+        "granularity = '1 minute' AND window.start = '2026-04-01 00:05:00' AND column_name = 'requests'"
+    )
+    assert sorted(row["model_version"] for row in minute.collect()) == ["*", "7"]
+
+
+def test_a_text_of_50000_words_is_scored_whole(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier)
+    long = "the cat sat on the mat. " * 8_334
+    assert len(long.split()) >= 50_000
+    append(spark, config, [row("long", response=long), row("short", at=timedelta(seconds=1))])
+    run(spark, config)
+    scores = table(spark, SCORES, config).set_index("request_id")
+    assert scores.loc["long", "response_words"] == len(long.split())
+    assert scores.loc["long", "response_scored_tokens"] == scores.loc["long", "output_tokens"] >= 50_000
+    assert scores.loc["long", ["response_perplexity", "response_toxicity", "response_flesch_kincaid"]].notna().all()
+    assert dict(scores.loc["long", "score_errors"]) == {}
+
+
+def test_without_text_nothing_of_it_is_stored(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier)
+    append(spark, config, [row("a", prompt="canary7431", response="canary7431"), row("b", request="{canary7431")])
+    run(spark, config)
+    for one in (SCORES, QUARANTINE, BATCHES, PROFILE_METRICS):
+        assert "canary7431" not in read_table(spark, one, config.output).drop("sketch").toPandas().to_json()
+
+
+def test_usage_of_the_log_is_preferred_to_counting(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier)
+    usage = answer("the cat", prompt_tokens=70, completion_tokens=7)
+    append(spark, config, [row("usage", response_body=usage), row("none", request=chat("the cat"), response="a dog")])
+    run(spark, config)
+    scores = table(spark, SCORES, config).set_index("request_id")
+    columns = ["input_tokens", "output_tokens", "token_source"]
+    assert scores.loc["usage", columns].tolist() == [70, 7, "usage"]
+    assert scores.loc["none", "token_source"] == "tokenizer"
+    assert scores.loc["none", "output_tokens"] == scores.loc["none", "response_scored_tokens"]

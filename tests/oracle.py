@@ -1,0 +1,77 @@
+"""``profile_metrics`` recomputed in pandas from ``scores``, by another hand than the product's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemas.profile_metrics import NUMERIC_COLUMNS
+from schemas.scores import SCORED_COLUMNS
+
+Key = tuple[str, pd.Timestamp, str, str]
+
+
+def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Series, pd.Series | None]]:
+    """Measure → (values, fingerprints)."""
+    marks = {name: scores["scorers"].map(lambda m, n=name: dict(m)[n]) for name in SCORED_COLUMNS}
+    result: dict[str, tuple[pd.Series, pd.Series | None]] = {
+        name: (scores[name].astype("float64"), marks.get(name)) for name in NUMERIC_COLUMNS
+    }
+    result["requests"] = ((scores["exchange_index"] == 0).astype("float64"), None)
+    result["error_rate"] = ((scores["status_code"] != 200).astype("float64"), None)
+    for text in ("prompt", "response"):
+        toxicity = scores[f"{text}_toxicity"].astype("float64")
+        rate = (toxicity >= threshold).astype("float64").where(toxicity.notna())
+        result[f"{text}_toxic_rate"] = (rate, marks[f"{text}_toxicity"] + f" threshold={threshold:g}")
+    mean = scores["response_nll"].astype("float64") / scores["response_scored_tokens"].astype("float64")
+    result["response_log_perplexity"] = (mean, marks["response_nll"])
+    return result
+
+
+def profile(scores: pd.DataFrame, granularities: Sequence[str], threshold: float = 0.5) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """(granularity, start, version, column, fingerprint) → figures; one endpoint and one model are assumed."""
+    expected = {}
+    weights = (1 / scores["sampling_fraction"].where(scores["sampling_fraction"] > 0)).fillna(1.0)
+    for granularity in granularities:
+        starts = scores["request_time"].dt.floor(pd.Timedelta(granularity))
+        for version in [*scores["model_version"].unique(), "*"]:
+            of_version = scores["model_version"].eq(version) | (version == "*")
+            for start in starts[of_version].unique():
+                rows = scores.index[of_version & starts.eq(start)]
+                for column, (values, marks) in measured(scores.loc[rows], threshold).items():
+                    mark = None if marks is None else marks.unique().item()
+                    expected[granularity, start, version, column, mark] = figures(values, weights.loc[rows])
+                chosen = scores.loc[rows].dropna(subset=["response_nll"])
+                mark = scores.loc[rows, "scorers"].map(lambda m: dict(m)["response_nll"]).unique().item()
+                nll, tokens = chosen["response_nll"].sum(), chosen["response_scored_tokens"].sum()
+                expected[granularity, start, version, "corpus_perplexity", mark] = {
+                    "count": len(chosen),
+                    "num_nulls": len(rows) - len(chosen),
+                    "avg": math.exp(nll / tokens) if tokens else None,
+                }
+    return expected
+
+
+def figures(values: pd.Series, weights: pd.Series) -> dict[str, Any]:
+    x = values.dropna().to_numpy()
+    w = weights.loc[values.dropna().index].to_numpy()
+    some = len(x) > 0
+    return {
+        "count": len(x),
+        "num_nulls": len(values) - len(x),
+        "avg": math.fsum(x) / len(x) if some else None,
+        "stddev": float(np.std(x, ddof=1)) if len(x) > 1 else None,
+        "min": x.min() if some else None,
+        "max": x.max() if some else None,
+        "sum": math.fsum(x) if some else None,
+        "weighted_count": math.fsum(w),
+        "weighted_avg": math.fsum(w * x) / math.fsum(w) if some else None,
+        "sum_wx": math.fsum(w * x) if some else None,
+        "sum_w2": math.fsum(w * w) if some else None,
+        "sum_w2x": math.fsum(w * w * x) if some else None,
+        "sum_w2x2": math.fsum(w * w * x * x) if some else None,
+    }

@@ -1,0 +1,95 @@
+"""One month in small, how it is run, and what of its tables must not depend on history; shared by the spine tests."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from jobs import aggregate_windows, score_responses
+from jobs.tables import read_table
+from schemas import Table
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+from tests.traffic import row
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+#  day 0, minute  0  1  3 | 5        hour 2      | day 1            arrival: "late" comes with the last commit
+COMMITS = [
+    [
+        row("a", prompt="hello world", response="the cat sat on the mat", milliseconds=100),
+        row("b", at=timedelta(minutes=1), prompt="you are stupid", response="please run", milliseconds=200),
+        row("c", at=timedelta(minutes=5), response="the dog ran under a table", fraction=0.25),
+        row("a", prompt="hello world", response="the cat sat on the mat", milliseconds=100),
+    ],
+    [
+        row("d", at=timedelta(hours=2), version="7", response="a cat"),
+        row("error", at=timedelta(hours=2), version="7", status=500, response_body='{"error_code": "INTERNAL"}'),
+        row("b", at=timedelta(minutes=1), prompt="you are stupid", response="please run", milliseconds=200),
+        row("empty", at=timedelta(hours=2, minutes=1), version="7", prompt="", response="   "),
+        row("broken", at=timedelta(hours=3), version="7", request='{"messages": [{"role": "us'),
+    ],
+    [
+        row("e", at=timedelta(days=1), version="7", response="hello and hello", fraction=0.5),
+        row("late", at=timedelta(minutes=3), version="6", response="slow job"),
+        row("broken", at=timedelta(hours=3), version="7", request='{"messages": [{"role": "us'),
+        row(
+            "batch",
+            at=timedelta(days=1, hours=1),
+            version="7",
+            request='{"dataframe_records": [{"query": "the cat"}, {"query": "the dog"}]}',
+            response_body='{"predictions": ["sat", "ran fast"]}',
+        ),
+        row(
+            "rating",
+            at=timedelta(days=1),
+            request='{"dataframe_records": [{"request_id": "a", "text_assessments": [{"ratings": {}}]}]}',
+            response_body='{"predictions": [{}]}',
+        ),
+    ],
+]
+
+
+def run(spark: SparkSession, config: Config) -> None:
+    """One availableNow run of both hops."""
+    score_responses.start(spark, config, trigger="availableNow").awaitTermination()
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+
+
+def table(spark: SparkSession, table: Table, config: Config) -> pd.DataFrame:
+    return read_table(spark, table, config.output).toPandas()
+
+
+HISTORY = ("scored_at", "checkpoint_id", "batch_id", "quarantined_at", "revision", "updated_at")
+RANDOM = ("sketch", "quantiles", "median")
+
+
+def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list[list[Any]]]:
+    """Rows of all tables, or of the named ones: what must not depend on history: the tables without times, bookkeeping and what comes from random sketches."""
+    return {
+        one.name: sorted(
+            (
+                [dict(value) if isinstance(value, dict) else value for value in row]
+                for row in read_table(spark, one, config.output).drop(*HISTORY, *RANDOM).collect()
+            ),
+            key=lambda row: repr([value for value in row if not isinstance(value, float | dict)]),
+        )
+        for one in (SCORES, QUARANTINE, PROFILE_METRICS)
+        if not names or one.name in names
+    }
+
+
+def assert_same(one: dict[str, list[list[Any]]], other: dict[str, list[list[Any]]]) -> None:
+    """Equal rows. Scores may differ by float rounding, since which texts share a batch depends on history."""
+    assert one.keys() == other.keys()
+    for name in one:
+        assert len(one[name]) == len(other[name])
+        for left, right in zip(one[name], other[name], strict=True):
+            for a, b in zip(left, right, strict=True):
+                assert a == (pytest.approx(b, rel=1e-5, abs=1e-6) if isinstance(b, float) else b), (name, left, right)
