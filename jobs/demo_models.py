@@ -70,8 +70,8 @@ def train_perplexity(folder: Path, *, seed: int, texts: int = 7000) -> None:
         )
         model = GPT2LMHeadModel(config)
         blocks = _blocks([[end, *encoding.ids] for encoding in tokenizer.encode_batch(documents)])
-        batches = blocks[torch.randperm(len(blocks))].split(8)
-        optimizer, schedule = _optimizer(model, steps=len(batches), rate=4e-3)
+        batches = blocks[torch.randperm(len(blocks))].split(4)
+        optimizer, schedule = _optimizer(model, steps=len(batches), rate=3e-3)
         for ids in batches:
             logits = model(input_ids=ids).logits
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())

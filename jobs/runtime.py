@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.config import Config, load_config
@@ -79,15 +79,20 @@ def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:
     return load_config(arguments.config, [*arguments.overrides, *options])
 
 
-def spark_session(name: str) -> SparkSession:
-    """The cluster's session where there is one (Databricks, spark-submit), else a local one with Delta."""
+def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> SparkSession:  # noqa: B006
+    """The cluster's session where there is one (Databricks, spark-submit), else a local one with Delta.
+
+    Args:
+        name: Application name.
+        local_settings: Spark settings of a local session, over ``LOCAL_SETTINGS``.
+    """
     from pyspark.sql import SparkSession
 
     builder: SparkSession.Builder = SparkSession.builder.appName(name)  # type: ignore[assignment]
     if _brings_a_session():
         spark = builder.getOrCreate()
     else:
-        spark = _local_session(builder)
+        spark = _local_session(builder, {**LOCAL_SETTINGS, **local_settings})
     # Dates and windows are UTC whatever the cluster's zone is.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(ARROW_RECORDS))
@@ -104,7 +109,7 @@ def _brings_a_session() -> bool:
     )
 
 
-def _local_session(builder: SparkSession.Builder) -> SparkSession:
+def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -> SparkSession:
     from delta import configure_spark_with_delta_pip
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -114,7 +119,7 @@ def _local_session(builder: SparkSession.Builder) -> SparkSession:
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
     )
-    for key, value in LOCAL_SETTINGS.items():
+    for key, value in settings.items():
         builder = builder.config(key, value)
     spark = configure_spark_with_delta_pip(builder).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")

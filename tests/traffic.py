@@ -27,6 +27,9 @@ AI_GATEWAY = (
 )
 
 
+HI = '{"messages": [{"role": "user", "content": "Hi"}]}'
+
+
 def chat(prompt: str | None) -> str:
     return json.dumps({"messages": [{"role": "user", "content": prompt}]})
 
