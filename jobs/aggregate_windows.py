@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG, OK, await_query, fail_point, parser, read_config, run, spark_session, stream
+from jobs.runtime import LOG, OK, fail_point, parser, read_config, run, spark_session, stream
 from jobs.tables import create_table, merge, on_dates, read_changes, read_table
 from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
 from schemas.config import Config
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         config = read_config(options, trigger=options.trigger)
-        await_query(start(spark_session(HOP), config, trigger=config.trigger))
+        start(spark_session(HOP), config, trigger=config.trigger).awaitTermination()
         return OK
 
     return run(command)

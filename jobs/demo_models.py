@@ -109,7 +109,7 @@ def train_toxicity(folder: Path, *, seed: int, examples: int = 30_000) -> None:
         )
         model = DistilBertForSequenceClassification(config)
         ids = [torch.tensor([*encoding.ids[: MAX_TOKENS - 1], sep]) for encoding in tokenizer.encode_batch(texts)]
-        batches = _batches_by_length([len(row) for row in ids], size=64)
+        batches = _batches_by_length([len(row) for row in ids], size=32)
         optimizer, schedule = _optimizer(model, steps=len(batches), rate=1e-3)
         for rows in batches:
             batch = pad_sequence([ids[row] for row in rows], batch_first=True, padding_value=pad)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import aggregate_windows, dashboard, score_responses
-from jobs.runtime import FAILED, LOG, OK, await_query, parser, read_config, run, spark_session
+from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
 from schemas.config import AVAILABLE_NOW, Config, duration_seconds
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def tick(spark: SparkSession, config: Config) -> bool:
         Whether all of them went well.
     """
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
-        ("windows", lambda: await_query(aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW))),
+        ("windows", lambda: aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW).awaitTermination()),
         ("page", lambda: dashboard.write_page(spark, config)),
     )
     well = True
@@ -45,8 +45,7 @@ def tick(spark: SparkSession, config: Config) -> bool:
         try:
             step()
         except Exception as error:
-            # Only the kind of error: a message of Spark's can quote rows.
-            LOG.error("%s failed (%s); tried again at the next tick", name, type(error).__name__)
+            LOG.error("%s failed, and is tried again at the next tick: %s", name, described(error))
             LOG.debug("%s failed", name, exc_info=True)
             well = False
     return well
@@ -54,7 +53,7 @@ def tick(spark: SparkSession, config: Config) -> bool:
 
 def run_once(spark: SparkSession, config: Config) -> int:
     """Score to the end of the source, then one tick."""
-    await_query(score_responses.start(spark, config, trigger=AVAILABLE_NOW))
+    score_responses.start(spark, config, trigger=AVAILABLE_NOW).awaitTermination()
     return OK if tick(spark, config) else FAILED
 
 
@@ -73,7 +72,7 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event) -> 
         LOG.info("stopping")
         _stop(query)
         return OK
-    await_query(query)  # raises what ended it
+    query.awaitTermination()  # raises what ended it
     return FAILED
 
 

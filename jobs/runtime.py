@@ -35,11 +35,13 @@ LOCAL_SETTINGS = {
 }
 
 
-def parser(command: str, description: str) -> argparse.ArgumentParser:
-    """Arguments that all commands share."""
+def parser(command: str, description: str, *, config: bool = True) -> argparse.ArgumentParser:
+    """Arguments that all commands share; ``config`` for those that read a configuration."""
     arguments = argparse.ArgumentParser(
         prog=f"inference-metrics {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    if not config:
+        return arguments
     arguments.add_argument("--config", metavar="FILE", help="YAML file with settings (conf/local.yaml is an example)")
     arguments.add_argument(
         "--set",
@@ -66,11 +68,14 @@ def run(main: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except Exception as error:
-        # Only the first line: what Spark adds below it can quote rows.
-        first = next(iter(str(error).splitlines()), "")[:500]
-        print(f"error: {type(error).__name__}: {first}", file=sys.stderr)
+        print(f"error: {described(error)}", file=sys.stderr)
         LOG.debug("traceback", exc_info=True)
         return FAILED
+
+
+def described(error: Exception) -> str:
+    """Type and first line of an error: what Spark adds below that can quote rows."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:500]}"
 
 
 def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:
@@ -165,12 +170,3 @@ def stream(
     if trigger == "availableNow":
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=trigger).start()
-
-
-def await_query(query: Any) -> None:
-    """Wait for a query to end.
-
-    Raises:
-        StreamingQueryException: It failed.
-    """
-    query.awaitTermination()

@@ -20,7 +20,6 @@ from pyspark.sql.utils import AnalysisException
 from jobs.runtime import (
     LOG,
     OK,
-    await_query,
     fail_point,
     parser,
     partitions,
@@ -382,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         config = read_config(options, trigger=options.trigger)
-        await_query(start(spark_session(HOP), config, trigger=config.trigger))
+        start(spark_session(HOP), config, trigger=config.trigger).awaitTermination()
         return OK
 
     return run(command)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Workers would otherwise use whatever python3 is on the PATH.
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# As in a Spark worker; more threads than free cores wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 # A few rows per query: compiling code for them costs more than running it. Tests that start a monitor in a process of
