@@ -34,7 +34,7 @@ setup(
             "pyspark==4.2.0",
             "torch>=2.6",
         ],
-        "dev": ["mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
+        "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:main"]},
 )

@@ -1,7 +1,7 @@
 """Aggregate windows: scores → profile_metrics.
 
-    inference-metrics aggregate-windows --config conf/local.yaml
-    spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/local.yaml
+inference-metrics aggregate-windows --config conf/local.yaml
+spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/local.yaml
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def window_figures(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("aggregate-windows", __doc__ or "")
     arguments.add_argument("--trigger", help="a duration such as '5 minutes', or availableNow")
     options = arguments.parse_args(argv)

@@ -1,6 +1,6 @@
 """Dashboard: profile_metrics, batches → one self-contained HTML page.
 
-    inference-metrics dashboard --config conf/local.yaml [--out DIR]
+inference-metrics dashboard --config conf/local.yaml [--out DIR]
 """
 
 from __future__ import annotations
@@ -88,12 +88,14 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
 
 
 def default_folder(config: Config) -> str:
+    """Where the page goes unless told: beside the tables' folder, or beside the checkpoints."""
     if config.output.path is not None:
         return str(Path(config.output.path).parent / "dashboard")
     return f"{config.checkpoints}/dashboard"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("dashboard", __doc__ or "")
     arguments.add_argument("--out", metavar="DIR", help="folder for index.html")
     options = arguments.parse_args(argv)

@@ -81,6 +81,7 @@ def version_table(rows: Sequence[dict[str, object]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("demo", __doc__ or "", config=False)
     arguments.add_argument("--out", metavar="DIR", default="demo-out", type=Path, help="folder for everything")
     arguments.add_argument("--requests", type=int, default=3000, help="requests in the month")

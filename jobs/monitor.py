@@ -85,6 +85,7 @@ def _stop(query: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("monitor", __doc__ or "")
     arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
     options = arguments.parse_args(argv)

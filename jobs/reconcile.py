@@ -63,7 +63,9 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         return
     of_checkpoint = batches.where(F.col("checkpoint_id") == newest["checkpoint_id"])
     columns = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
-    sums = of_checkpoint.agg(F.max("source_version").alias("source_version"), *(F.sum(c).alias(c) for c in columns)).first()
+    sums = of_checkpoint.agg(
+        F.max("source_version").alias("source_version"), *(F.sum(c).alias(c) for c in columns)
+    ).first()
     assert sums is not None
     account.source_version = sums["source_version"]
     account.rows = {name: sums[name] for name in columns}
@@ -88,7 +90,9 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         readable = unpacked.where(F.col("exchanges").isNotNull())
         _report_missing(readable, scores, ["request_date", "request_id"], "scores", account)
         quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash")
-        _report_missing(unpacked.where(F.col("reason").isNotNull()), quarantine, ["source_row_hash"], "quarantine", account)
+        _report_missing(
+            unpacked.where(F.col("reason").isNotNull()), quarantine, ["source_row_hash"], "quarantine", account
+        )
     doubled = read_table(spark, SCORES, output).groupBy(*SCORES.keys).count().where("count > 1")
     _report(doubled, "request_id", "in scores more than once", account)
 
@@ -153,6 +157,7 @@ def show(account: Account) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("reconcile", __doc__ or "")
     arguments.add_argument("--json", action="store_true", help="print the account as JSON")
     options = arguments.parse_args(argv)

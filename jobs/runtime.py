@@ -38,7 +38,9 @@ LOCAL_SETTINGS = {
 def parser(command: str, description: str, *, config: bool = True) -> argparse.ArgumentParser:
     """Arguments that all commands share; ``config`` for those that read a configuration."""
     arguments = argparse.ArgumentParser(
-        prog=f"inference-metrics {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"inference-metrics {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not config:
         return arguments
@@ -84,7 +86,7 @@ def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:
     return load_config(arguments.config, [*arguments.overrides, *options])
 
 
-def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> SparkSession:  # noqa: B006
+def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> SparkSession:
     """The cluster's session where there is one (Databricks, spark-submit), else a local one with Delta.
 
     Args:
@@ -93,7 +95,7 @@ def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> Spark
     """
     from pyspark.sql import SparkSession
 
-    builder: SparkSession.Builder = SparkSession.builder.appName(name)  # type: ignore[assignment]
+    builder: SparkSession.Builder = SparkSession.builder.appName(name)
     if _brings_a_session():
         spark = builder.getOrCreate()
     else:
@@ -126,7 +128,7 @@ def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -
     )
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = configure_spark_with_delta_pip(builder).getOrCreate()
+    spark: SparkSession = configure_spark_with_delta_pip(builder).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
 
@@ -162,9 +164,7 @@ def fail_point(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stream(
-    df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str
-) -> Any:
+def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str) -> Any:
     """Start a foreachBatch query; ``trigger`` is availableNow or a duration."""
     writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(batch)
     if trigger == "availableNow":

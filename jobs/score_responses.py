@@ -1,7 +1,7 @@
 """Score responses: inference table → scores, quarantine, batches.
 
-    inference-metrics score-responses --config conf/local.yaml
-    spark-submit --py-files metrics.whl jobs/score_responses.py --config conf/local.yaml
+inference-metrics score-responses --config conf/local.yaml
+spark-submit --py-files metrics.whl jobs/score_responses.py --config conf/local.yaml
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import Window
 from pyspark.sql import functions as F
-from pyspark.sql.utils import AnalysisException
 
 from jobs.runtime import (
     LOG,
@@ -115,6 +115,7 @@ def open_source(spark: SparkSession, config: Config) -> DataFrame:
 
 
 def scorer_settings(config: Config) -> ScorerSettings:
+    """The part of the configuration that decides which scorers a worker loads."""
     scoring = config.scoring
     return ScorerSettings(
         perplexity_model=scoring.perplexity.model,
@@ -337,9 +338,9 @@ def _work(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
             F.count("*").alias("exchanges"),
             F.size(texts).alias("texts_scored"),
             (F.size(texts) - F.size(F.array_distinct(texts))).alias("texts_deduplicated"),
-            F.coalesce(F.sum(F.coalesce("input_tokens", F.lit(0)) + F.coalesce("output_tokens", F.lit(0))), F.lit(0)).alias(
-                "tokens_scored"
-            ),
+            F.coalesce(
+                F.sum(F.coalesce("input_tokens", F.lit(0)) + F.coalesce("output_tokens", F.lit(0))), F.lit(0)
+            ).alias("tokens_scored"),
         )
         .first()
     )
@@ -375,6 +376,7 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
     arguments = parser("score-responses", __doc__ or "")
     arguments.add_argument("--trigger", help="a duration such as '5 minutes', or availableNow")
     options = arguments.parse_args(argv)

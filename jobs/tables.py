@@ -47,8 +47,9 @@ def create_table(spark: SparkSession, table: Table, output: Output) -> None:
 
 
 def table_exists(spark: SparkSession, table: Table, output: Output) -> bool:
+    """Whether the table was created."""
     if output.path is not None:
-        return DeltaTable.isDeltaTable(spark, f"{output.path}/{table.name}")
+        return bool(DeltaTable.isDeltaTable(spark, f"{output.path}/{table.name}"))
     return spark.catalog.tableExists(identifier(table, output))
 
 

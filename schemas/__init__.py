@@ -59,6 +59,7 @@ class Table:
 
     @property
     def column_names(self) -> list[str]:
+        """Names of the columns, in order."""
         return [c.name for c in self.columns]
 
     def match(self, target: str = "t", source: str = "s") -> str:

@@ -26,7 +26,10 @@ def word_tokenizer(*, context: int, classifier: bool = False) -> PreTrainedToken
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator([WORDS, *(f"{word} {word}" for word in WORDS.split())] * 4, trainer)
     names = {"pad_token": special[0]} if classifier else {"bos_token": special[0], "eos_token": special[0]}
@@ -38,7 +41,9 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
     tokenizer = word_tokenizer(context=LM_CONTEXT)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(tokenizer), n_positions=LM_CONTEXT, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5)
+        GPT2Config(
+            vocab_size=len(tokenizer), n_positions=LM_CONTEXT, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5
+        )
     )
     if zero:
         for weight in model.parameters():

@@ -32,7 +32,9 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
     return result
 
 
-def profile(scores: pd.DataFrame, granularities: Sequence[str], threshold: float = 0.5) -> dict[tuple[Any, ...], dict[str, Any]]:
+def profile(
+    scores: pd.DataFrame, granularities: Sequence[str], threshold: float = 0.5
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """(granularity, start, version, column, fingerprint) → figures; one endpoint and one model are assumed."""
     expected = {}
     weights = (1 / scores["sampling_fraction"].where(scores["sampling_fraction"] > 0)).fillna(1.0)

@@ -71,7 +71,7 @@ RANDOM = ("sketch", "quantiles", "median")
 
 
 def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list[list[Any]]]:
-    """Rows of all tables, or of the named ones: what must not depend on history: the tables without times, bookkeeping and what comes from random sketches."""
+    """What of the tables (all, or the named ones) must not depend on history: no times, bookkeeping or sketches."""
     return {
         one.name: sorted(
             (
@@ -88,8 +88,8 @@ def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list
 def assert_same(one: dict[str, list[list[Any]]], other: dict[str, list[list[Any]]]) -> None:
     """Equal rows. Scores may differ by float rounding, since which texts share a batch depends on history."""
     assert one.keys() == other.keys()
-    for name in one:
-        assert len(one[name]) == len(other[name])
-        for left, right in zip(one[name], other[name], strict=True):
+    for name, rows in one.items():
+        assert len(rows) == len(other[name])
+        for left, right in zip(rows, other[name], strict=True):
             for a, b in zip(left, right, strict=True):
                 assert a == (pytest.approx(b, rel=1e-5, abs=1e-6) if isinstance(b, float) else b), (name, left, right)

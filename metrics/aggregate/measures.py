@@ -10,7 +10,7 @@ CORPUS_PERPLEXITY = "corpus_perplexity"
 
 
 def measures(*, toxicity_threshold: float) -> str:
-    """SQL: array<struct<column_name, value, tokens, scorer_fingerprint>>, one element per measure, NULL values included.
+    """SQL: array<struct<column_name, value, tokens, scorer_fingerprint>>, one element per measure, NULLs included.
 
     ``value`` is a double. Ratios are 0 or 1 per exchange, so that their mean is the rate and their sum the number of
     cases. ``requests`` is 1 for the first exchange of a call and 0 for the others of a batched call, so that its sum

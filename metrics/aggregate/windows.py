@@ -62,7 +62,7 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     Args:
         rows: Rows of ``scores`` with ``granularity``, ``start``, ``end``.
         toxicity_threshold: From this probability on a text counts as toxic.
-        stored: ``KEYS`` of windows as they are stored now; those that no row falls into any more come back as ``gone``.
+        stored: ``KEYS`` of windows as they are stored; those that no row falls into any more come back ``gone``.
 
     Returns:
         ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights are

@@ -12,7 +12,7 @@ from itertools import chain, cycle
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go  # type: ignore[import-untyped]
+import plotly.graph_objects as go
 
 from schemas.profile_metrics import ALL_VERSIONS
 

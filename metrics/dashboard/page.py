@@ -11,10 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go  # type: ignore[import-untyped]
+import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+from plotly.offline import get_plotlyjs
 
 from metrics.dashboard import figures
 
@@ -142,7 +142,7 @@ def _age(age: timedelta) -> str | None:
 
 
 def _name(value: object) -> str:
-    return "(no name)" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+    return "(no name)" if pd.isna(value) else str(value)
 
 
 def _number(value: float | None, digits: int = 0) -> str:

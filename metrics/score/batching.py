@@ -17,7 +17,7 @@ class Failed:
     reason: str
 
 
-def score_unique(keys: Sequence[K], score: Callable[[list[K]], list[V]]) -> list[V | Failed]:
+def score_unique(keys: Sequence[K], score: Callable[[list[K]], Sequence[V]]) -> list[V | Failed]:
     """Score every distinct key once, and survive the keys that can't be scored.
 
     Where the scorer raises on the whole list, each key is tried by itself, so that one bad text costs only its own

@@ -118,7 +118,9 @@ def score_exchanges(
     grade = _per_text(texts, lambda some: [_or_failed(flesch_kincaid(text), NO_WORDS) for text in some])
     nll = _nll(scorers.perplexity, prompts, responses)
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]
-    outputs = [[text] if count and text is not None else [] for text, count in zip(responses, count_tokens, strict=True)]
+    outputs = [
+        [text] if count and text is not None else [] for text, count in zip(responses, count_tokens, strict=True)
+    ]
     to_count = [text for some in (*inputs, *outputs) for text in some]
     tokens = dict(zip(to_count, score_unique(to_count, scorers.count_tokens), strict=True))
     rows = []

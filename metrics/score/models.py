@@ -75,7 +75,9 @@ def _from_registry(reference: str, tracking_uri: str | None) -> ModelFiles:
             mlflow.set_tracking_uri(tracking_uri)
         root = Path(mlflow.artifacts.download_artifacts(artifact_uri=reference))
     except (mlflow.MlflowException, OSError) as error:
-        raise ModelError(f"model {reference}: MLflow can't give it ({type(error).__name__}: {error}). {_HINT}") from error
+        raise ModelError(
+            f"model {reference}: MLflow can't give it ({type(error).__name__}: {error}). {_HINT}"
+        ) from error
     folder = _only(root, "config.json", reference).parent
     tokenizer = _only(root, "tokenizer_config.json", reference).parent
     return ModelFiles(reference, str(folder), str(tokenizer), _weights_hash(folder, reference))
@@ -126,7 +128,9 @@ def load_tokenizer(files: ModelFiles) -> Any:
     try:
         return AutoTokenizer.from_pretrained(files.tokenizer, trust_remote_code=False, split_special_tokens=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"model {files.reference}: its tokenizer can't be loaded ({type(error).__name__}). {_HINT}") from error
+        raise ModelError(
+            f"model {files.reference}: its tokenizer can't be loaded ({type(error).__name__}). {_HINT}"
+        ) from error
 
 
 def load_causal_lm(files: ModelFiles, device: str) -> Any:
@@ -157,7 +161,11 @@ def context_size(model: Any, tokenizer: Any) -> int:
         tokenizer.model_max_length,
     ]
     # RoBERTa counts positions from padding_idx + 1, so the table is longer than the context.
-    offset = (model.config.pad_token_id or 0) + 1 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    offset = (
+        (model.config.pad_token_id or 0) + 1
+        if model.config.model_type in ("roberta", "xlm-roberta", "camembert")
+        else 0
+    )
     known = [size - (offset if i == 0 else 0) for i, size in enumerate(sizes) if size and size < 1_000_000]
     return min(known, default=1024)
 

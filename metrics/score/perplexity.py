@@ -1,8 +1,8 @@
 """Perplexity under a causal language model.
 
-perplexity = exp(mean negative log-likelihood per token, in nats), as in Hugging Face ``evaluate``: the model's BOS token,
-if it has one, stands before the text and is not scored. Texts longer than the context are scored in strided windows
-(Hugging Face documentation, "Perplexity of fixed-length models"), never cut.
+perplexity = exp(mean negative log-likelihood per token, in nats), as in Hugging Face ``evaluate``: the model's BOS
+token, if it has one, stands before the text and is not scored. Texts longer than the context are scored in strided
+windows (Hugging Face documentation, "Perplexity of fixed-length models"), never cut.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class PerplexityScorer:
         bos = self.tokenizer.bos_token_id
         rows = [([bos] if bos is not None else []) + [t for segment in s for t in segment] for s in sequences]
         nll = [np.zeros(len(row)) for row in rows]
-        windows = [(i, *w) for i, row in enumerate(rows) if len(row) > 1 for w in strided_windows(len(row), size=self.context)]
+        windows = [
+            (i, *w) for i, row in enumerate(rows) if len(row) > 1 for w in strided_windows(len(row), size=self.context)
+        ]
         for batch in token_batches([end - start for _, start, _, end in windows], budget=token_budget(self.device)):
             chosen = [windows[position] for position in batch]
             scored = self._window_nll([rows[i][start:end] for i, start, _, end in chosen])
@@ -73,9 +75,7 @@ class PerplexityScorer:
             return token_nll(self.model, ids.to(self.device), lengths, plain_head=self.plain_head)
 
 
-def token_nll(
-    model: Any, ids: torch.Tensor, lengths: Sequence[int], *, plain_head: bool = False
-) -> list[np.ndarray]:
+def token_nll(model: Any, ids: torch.Tensor, lengths: Sequence[int], *, plain_head: bool = False) -> list[np.ndarray]:
     """-log p(token | tokens before it) under a causal LM, with an fp32 log-softmax.
 
     Args:
@@ -92,7 +92,9 @@ def token_nll(
         ValueError: ``ids`` is not two-dimensional, or a length is longer than its width.
     """
     if ids.ndim != 2 or len(lengths) != ids.shape[0] or max(lengths) > ids.shape[1]:
-        raise ValueError(f"ids must be (rows, tokens) with a length per row; got {tuple(ids.shape)} and {list(lengths)}")
+        raise ValueError(
+            f"ids must be (rows, tokens) with a length per row; got {tuple(ids.shape)} and {list(lengths)}"
+        )
     keep = torch.arange(ids.shape[1] - 1)[None, :] < torch.tensor(lengths)[:, None] - 1
     keep = keep.to(ids.device)
     targets = ids[:, 1:][keep]

@@ -28,7 +28,7 @@ def _english_phones() -> dict[str, list[list[str]]]:
 
 
 def _cmudict(lang: str) -> dict[str, list[list[str]]] | None:
-    return _english_phones() if lang.split("_")[0] == "en" else None
+    return _english_phones() if lang.partition("_")[0] == "en" else None
 
 
 def use_bundled_dictionary() -> None:

@@ -46,7 +46,9 @@ class ToxicityScorer:
         for batch in token_batches([len(row) for row in ids], budget=token_budget(self.device)):
             probabilities = self._probabilities([ids[position] for position in batch])
             for position, probability in zip(batch, probabilities, strict=True):
-                result[owner[position]] = np.fmax(result[owner[position]], probability) if np.isfinite(probability) else np.nan
+                result[owner[position]] = (
+                    np.fmax(result[owner[position]], probability) if np.isfinite(probability) else np.nan
+                )
         return [float(value) for value in result]
 
     def _probabilities(self, rows: list[list[int]]) -> np.ndarray:
@@ -74,14 +76,16 @@ def label_probability(logits: torch.Tensor, label: int, *, multi_label: bool) ->
         ValueError: ``logits`` is not (rows, labels), or has no such label.
     """
     if logits.ndim != 2 or not 0 <= label < logits.shape[1]:
-        raise ValueError(f"logits must be (rows, labels) with label {label} among them; got shape {tuple(logits.shape)}")
+        raise ValueError(
+            f"logits must be (rows, labels) with label {label} among them; got shape {tuple(logits.shape)}"
+        )
     logits = logits.float()
     return torch.sigmoid(logits[:, label]) if multi_label else torch.softmax(logits, dim=-1)[:, label]
 
 
 def is_multi_label(config: Any) -> bool:
     """Whether the classifier's own activation is the sigmoid (multi-label models and those with one label)."""
-    return config.problem_type == "multi_label_classification" or config.num_labels == 1
+    return bool(config.problem_type == "multi_label_classification" or config.num_labels == 1)
 
 
 def find_label(config: Any, label: str, reference: str) -> int:

@@ -45,12 +45,10 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
                 count_tokens=batch["count_tokens"],
             )
             # object dtype: pandas would turn an integer column with a missing value into floats
-            yield pd.DataFrame(
-                [score | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object"
-            )
+            yield pd.DataFrame([score | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object")
 
     result = ", ".join((SCORED, TEXT))
-    udf = F.pandas_udf(score, returnType=result)  # type: ignore[call-overload]
+    udf = F.pandas_udf(score, returnType=result)  # type: ignore[attr-defined]  # not in the stubs
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
 
 

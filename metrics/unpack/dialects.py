@@ -80,7 +80,9 @@ def with_common_columns(
         endpoint_name = F.lit(endpoint).cast("string")
     payload_hash = F.sha2(F.concat_ws("\x1f", F.col("request"), F.col("response"), time.cast("string")), 256)
     return source.select(
-        F.coalesce(column("databricks_request_id", "string"), F.concat(F.lit("hash:"), payload_hash)).alias("request_id"),
+        F.coalesce(column("databricks_request_id", "string"), F.concat(F.lit("hash:"), payload_hash)).alias(
+            "request_id"
+        ),
         column("client_request_id", "string").alias("client_request_id"),
         time.alias("request_time"),
         F.to_date(time).alias("request_date"),

@@ -23,7 +23,17 @@ REQUEST_FIELDS = (
     *("context", "databricks_options", "metadata", "user"),
     *PROMPT_FIELDS,
 )
-RESPONSE_FIELDS = ("predictions", "choices", "messages", "usage", "error_code", "error", "code", "content", *ANSWER_FIELDS)
+RESPONSE_FIELDS = (
+    "predictions",
+    "choices",
+    "messages",
+    "usage",
+    "error_code",
+    "error",
+    "code",
+    "content",
+    *ANSWER_FIELDS,
+)
 
 # \\uD800 to \\uDBFF without its second half, and a second half without its first.
 _LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"

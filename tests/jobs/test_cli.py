@@ -71,12 +71,17 @@ def test_a_missing_model_is_named_and_nothing_is_written(spark: SparkSession, tm
 
 
 @pytest.mark.parametrize("main", [reconcile.main, dashboard.main])
-def test_tables_that_do_not_exist_yet(spark: SparkSession, main: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_that_do_not_exist_yet(
+    spark: SparkSession, main: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--set", f"source.path={tmp_path}/in", "--set", f"output.path={tmp_path}/out"]) == 1  # type: ignore[operator]
     assert "does not exist yet. Run monitor or score-responses first." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["schemas.config", "metrics.aggregate.windows", "metrics.unpack.payloads", "jobs.aggregate_windows", "jobs.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["schemas.config", "metrics.aggregate.windows", "metrics.unpack.payloads", "jobs.aggregate_windows", "jobs.cli"],
+)
 def test_only_scoring_loads_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -78,7 +77,7 @@ def test_errors_keep_their_prompt_and_have_no_response(spark: SparkSession, moni
 
 def test_empty_texts_have_no_score_and_a_reason(spark: SparkSession, monitored: Config) -> None:
     empty = table(spark, SCORES, monitored).query("request_id == 'empty'").iloc[0]
-    scored = [c for c in dict(empty["scorers"])]
+    scored = list(dict(empty["scorers"]))
     assert all(pd.isna(empty[c]) for c in scored)
     assert set(dict(empty["score_errors"])) == set(scored)
     assert set(dict(empty["score_errors"]).values()) == {"empty"}
@@ -86,9 +85,10 @@ def test_empty_texts_have_no_score_and_a_reason(spark: SparkSession, monitored: 
 
 def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, monitored: Config) -> None:
     expected = oracle.profile(table(spark, SCORES, monitored), monitored.granularities)
-    windows = read_table(spark, PROFILE_METRICS, monitored.output).withColumn("start", F.col("window.start")).toPandas()
-    key = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
-    stored = {tuple(w[name] for name in key): w for w in windows.to_dict("records")}
+    df = read_table(spark, PROFILE_METRICS, monitored.output).withColumn("start", F.col("window.start"))
+    windows: pd.DataFrame = df.toPandas()
+    names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
+    stored = {tuple(w[name] for name in names): w for w in windows.to_dict("records")}
     assert set(stored) == set(expected)
     for key, figures in expected.items():
         for name, value in figures.items():
@@ -249,7 +249,8 @@ def test_without_text_nothing_of_it_is_stored(spark: SparkSession, odd: Config) 
     for one in (SCORES, QUARANTINE, BATCHES, PROFILE_METRICS):
         stored = read_table(spark, one, odd.output)
         stored = stored.drop("sketch", "request_id") if "sketch" in stored.columns else stored
-        assert "canary7431" not in stored.toPandas().to_json(default_handler=str)
+        frame: pd.DataFrame = stored.toPandas()
+        assert "canary7431" not in frame.to_json(default_handler=str)
 
 
 def test_usage_of_the_log_is_preferred_to_counting(spark: SparkSession, odd: Config) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+from plotly.offline import get_plotlyjs
 
 from metrics.dashboard import figures
 from metrics.dashboard.page import page

@@ -27,9 +27,13 @@ MULTI_TURN = json.dumps(
     }
 )
 PARTS = '{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "b"}]}]}'
-SPLIT_CHAT = '{"dataframe_split": {"index": [0], "columns": ["messages"], "data": [[[{"role": "user", "content": "Q"}]]]}}'
+SPLIT_CHAT = (
+    '{"dataframe_split": {"index": [0], "columns": ["messages"], "data": [[[{"role": "user", "content": "Q"}]]]}}'
+)
 SPLIT_QUERY = '{"dataframe_split": {"columns": ["k", "query"], "data": [[3, "Q1"], [3, "Q2"]]}}'
-AGENT = '{"messages": [{"id": "1", "role": "user", "content": "Q"}], "context": {"conversation_id": "x", "user_id": "u"}}'
+AGENT = (
+    '{"messages": [{"id": "1", "role": "user", "content": "Q"}], "context": {"conversation_id": "x", "user_id": "u"}}'
+)
 AGENT_ANSWER = '{"messages": [{"role": "assistant", "content": "A0"}, {"role": "tool", "content": "T"}, {"role": "assistant", "content": "A"}]}'
 TOOL_CALL = '{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}}]}'
 TWO_CHOICES = '{"choices": [{"message": {"content": "first"}}, {"message": {"content": "second"}}]}'
@@ -83,7 +87,7 @@ UNREADABLE = {
 
 def unpacked(spark: SparkSession, cases: dict[str, tuple[Any, ...]], status: int = 200) -> dict[str, dict[str, Any]]:
     time = datetime(2026, 4, 1, tzinfo=UTC)
-    rows = [(name, time, status, case[0], case[1], []) for name, case in cases.items()]
+    rows: list[tuple[Any, ...]] = [(name, time, status, case[0], case[1], []) for name, case in cases.items()]
     schema = "request_id string, request_time timestamp, status_code int, request string, response string, logging_error_codes array<string>"
     df = unpack_payload(spark.createDataFrame(rows, schema)).withColumn("exchange_json", F.to_json("exchanges"))
     return {row["request_id"]: row.asDict(recursive=True) for row in df.collect()}
