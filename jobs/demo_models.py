@@ -29,6 +29,7 @@ __all__ = ["toxicity_examples", "train_models", "train_perplexity", "train_toxic
 
 END = "<|endoftext|>"
 PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
+TEXTS, EXAMPLES = 7000, 26_000
 CONTEXT = 256
 MAX_TOKENS = 128
 LABELS = {0: "nothate", 1: "hate"}
@@ -46,7 +47,7 @@ def train_models(out: Path, *, seed: int = 7) -> None:
     train_toxicity(out / "toxicity", seed=seed)
 
 
-def train_perplexity(folder: Path, *, seed: int, texts: int = 7000) -> None:
+def train_perplexity(folder: Path, *, seed: int, texts: int = TEXTS) -> None:
     """Trains a GPT-2 of two layers on the demo's corpus and saves it with its tokenizer."""
     with _reproducible(seed):
         documents = corpus(Random(f"perplexity {seed}"), texts)  # noqa: S311
@@ -54,7 +55,7 @@ def train_perplexity(folder: Path, *, seed: int, texts: int = 7000) -> None:
         fast = PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, model_max_length=CONTEXT
         )
-        end = tokenizer.token_to_id(END)
+        end = tokenizer.get_vocab()[END]
         config = GPT2Config(
             vocab_size=tokenizer.get_vocab_size(),
             n_positions=CONTEXT,
@@ -70,7 +71,7 @@ def train_perplexity(folder: Path, *, seed: int, texts: int = 7000) -> None:
         )
         model = GPT2LMHeadModel(config)
         blocks = _blocks([[end, *encoding.ids] for encoding in tokenizer.encode_batch(documents)])
-        batches = blocks[torch.randperm(len(blocks))].split(4)
+        batches = torch.split(blocks[torch.randperm(len(blocks))], 4)
         optimizer, schedule = _optimizer(model, steps=len(batches), rate=3e-3)
         for ids in batches:
             logits = model(input_ids=ids).logits
@@ -79,12 +80,12 @@ def train_perplexity(folder: Path, *, seed: int, texts: int = 7000) -> None:
         _save(model, fast, folder)
 
 
-def train_toxicity(folder: Path, *, seed: int, examples: int = 30_000) -> None:
+def train_toxicity(folder: Path, *, seed: int, examples: int = EXAMPLES) -> None:
     """Trains a DistilBERT of two layers to tell hostile from civil passages and saves it with its tokenizer."""
     with _reproducible(seed):
         texts, labels = toxicity_examples(Random(f"toxicity {seed}"), examples)  # noqa: S311
         tokenizer = _byte_level_bpe(texts, vocab_size=3000, special=[PAD, CLS, SEP], lowercase=True)
-        pad, cls, sep = (tokenizer.token_to_id(token) for token in (PAD, CLS, SEP))
+        pad, cls, sep = (tokenizer.get_vocab()[token] for token in (PAD, CLS, SEP))
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B {SEP}", special_tokens=[(CLS, cls), (SEP, sep)]
         )
@@ -113,7 +114,7 @@ def train_toxicity(folder: Path, *, seed: int, examples: int = 30_000) -> None:
         optimizer, schedule = _optimizer(model, steps=len(batches), rate=1e-3)
         for rows in batches:
             batch = pad_sequence([ids[row] for row in rows], batch_first=True, padding_value=pad)
-            logits = model(input_ids=batch, attention_mask=(batch != pad).long()).logits
+            logits = model(input_ids=batch, attention_mask=batch.ne(pad).long()).logits
             # Smoothed, because templates make a model too sure of itself.
             loss = functional.cross_entropy(logits, torch.tensor([labels[row] for row in rows]), label_smoothing=0.02)
             _step(model, loss, optimizer, schedule)
@@ -213,7 +214,7 @@ def _step(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     schedule.step()

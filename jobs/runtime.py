@@ -31,7 +31,7 @@ LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # KLL sketches are object aggregates, which fall back to sorting above 128 groups by default.
-    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "8192",
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "65536",
 }
 
 

@@ -68,6 +68,7 @@ def table(spark: SparkSession, table: Table, config: Config) -> pd.DataFrame:
 
 HISTORY = ("scored_at", "checkpoint_id", "batch_id", "quarantined_at", "revision", "updated_at")
 RANDOM = ("sketch", "quantiles", "median")
+DIFFERENCE = ("stddev",)  # of nearly equal scores it is nothing but their rounding
 
 
 def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list[list[Any]]]:
@@ -76,7 +77,7 @@ def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list
         one.name: sorted(
             (
                 [dict(value) if isinstance(value, dict) else value for value in row]
-                for row in read_table(spark, one, config.output).drop(*HISTORY, *RANDOM).collect()
+                for row in read_table(spark, one, config.output).drop(*HISTORY, *RANDOM, *DIFFERENCE).collect()
             ),
             key=lambda row: repr([value for value in row if not isinstance(value, float | dict)]),
         )

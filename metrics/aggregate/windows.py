@@ -65,8 +65,8 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
         stored: ``KEYS`` of windows as they are stored; those that no row falls into any more come back ``gone``.
 
     Returns:
-        ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights are
-        1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1.
+        ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
+        are 1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1.
     """
     # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
     weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
