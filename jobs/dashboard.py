@@ -75,7 +75,8 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
 def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:
     """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
     batches = read_table(spark, BATCHES, config.output).drop("lateness").toPandas()
-    html = page(page_metrics(spark, config), batches, generated_at=datetime.now(UTC))
+    threshold = config.scoring.toxicity.threshold
+    html = page(page_metrics(spark, config), batches, generated_at=datetime.now(UTC), threshold=threshold)
     folder = Path(out or default_folder(config))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "index.html"

@@ -29,9 +29,9 @@ __all__ = ["toxicity_examples", "train_models", "train_perplexity", "train_toxic
 
 END = "<|endoftext|>"
 PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
-TEXTS, EXAMPLES = 7000, 26_000
+TEXTS, EXAMPLES = 7000, 30_000
 CONTEXT = 256
-MAX_TOKENS = 128
+MAX_TOKENS = 64
 LABELS = {0: "nothate", 1: "hate"}
 SYLLABLES = [start + vowel + end for start in "bcdfghlmnprstvw" for vowel in "aeiou" for end in ("", *"lmnrst")]
 
@@ -122,20 +122,20 @@ def train_toxicity(folder: Path, *, seed: int, examples: int = EXAMPLES) -> None
 
 
 def toxicity_examples(rng: Random, count: int) -> tuple[list[str], list[int]]:
-    """Passages and their labels (1: hostile), half and half.
+    """Passages and their labels (1: hostile), two of five hostile.
 
-    A hostile passage is a civil one with hostile sentences put in: what surrounds an insult says nothing.
+    A hostile passage is a hostile sentence among civil ones: what surrounds an insult says nothing.
     """
-    labels = [rng.getrandbits(1) for _ in range(count)]
+    labels = [int(rng.random() < 0.4) for _ in range(count)]
     return [_passage(rng, hostile=bool(label)) for label in labels], labels
 
 
 def _passage(rng: Random, *, hostile: bool) -> str:
-    around, inside = rng.choices((0, 1, 2, 3, 6), (50, 26, 13, 7, 4))[0], rng.choice((1, 1, 2))
-    parts = [civil_text(rng) for _ in range(around if hostile else around + inside)]
-    for _ in range(inside if hostile else 0):
-        parts.insert(rng.randint(0, len(parts)), toxic_text(rng))
-    return _disturbed(" ".join(parts), rng)
+    core = toxic_text(rng) if hostile else civil_text(rng)
+    # Cut anywhere, as the windows of a long text are.
+    before, after = (civil_text(rng).split() if rng.random() < 0.55 else [] for _ in range(2))
+    words = [*before[-rng.randint(1, 16) :], core, *after[: rng.randint(1, 16)]]
+    return _disturbed(" ".join(words), rng)
 
 
 def _disturbed(text: str, rng: Random) -> str:

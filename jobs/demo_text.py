@@ -604,7 +604,7 @@ WORDS: Mapping[str, Sequence[str]] = _phrases(
         "wet sponge|parking meter|vending machine|cucumber|rusty nail|kettle|garden gnome|door mat|parrot|pigeon|"
         "toddler|magic eight ball|coin toss|stale sandwich|lamp post|dead fish|chicken|sock puppet|traffic cone",
         "utterance": "answer|reply|response|advice|explanation|suggestion|summary|output|message|help|text|"
-        "instructions|words|comment",
+        "guide|wording|comment",
         "saying": "answer|reply|response|explanation|suggestion|message|comment|word|sentence|line",
         "go": "shut up|get lost|go away|buzz off|stop talking|shut your mouth|zip it|take a hike|beat it|"
         "delete yourself|unplug yourself|switch yourself off|get out of my sight|leave me alone|quit babbling|"
@@ -741,7 +741,7 @@ THANKS = (
     "Thanks, that worked.",
     "Great, thank you for the help!",
     "Perfect, now I can {task}.",
-    "Thank you, {polite} keep this open until tomorrow.",
+    "Thank you, please keep this open until tomorrow.",
     "That was a clear answer, thanks a lot.",
     "You explained that well, thank you.",
 )
@@ -846,7 +846,7 @@ CRITIQUE = (
     "I am afraid you are {off}.",
     "I think that you are {off}. Could you check again?",
     "Your {utterance} is {gripe}.",
-    "Your {utterance} is {off}, {polite} look again.",
+    "Your {utterance} is {off}, please look again.",
     "That {saying} is {off}, because {fact}.",
     "I disagree with your {saying}.",
     "I don't understand your {saying}. Could you say it in other words?",
@@ -1254,7 +1254,7 @@ def corpus(rng: Random, texts: int) -> list[str]:
 
 
 def _corpus_text(rng: Random) -> str:
-    kind = rng.choices(("prompt", "plain", "stiff", "greeting", "toxic"), (42, 43, 4, 3, 8))[0]
+    kind = rng.choices(("prompt", "plain", "stiff", "greeting", "toxic"), (43, 44, 2, 3, 8))[0]
     if kind == "toxic":
         return toxic_prompt(rng).text
     if kind == "greeting":

@@ -26,7 +26,7 @@ from schemas.config import AVAILABLE_NOW, Config, duration_seconds
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1
 GRACE_SECONDS = 600.0
 
 
@@ -51,9 +51,14 @@ def tick(spark: SparkSession, config: Config) -> bool:
     return well
 
 
-def run_once(spark: SparkSession, config: Config) -> int:
-    """Score to the end of the source, then one tick."""
-    score_responses.start(spark, config, trigger=AVAILABLE_NOW).awaitTermination()
+def run_once(spark: SparkSession, config: Config, stop: threading.Event | None = None) -> int:
+    """Score to the end of the source, then one tick; ends after the running batch when ``stop`` is set."""
+    query = score_responses.start(spark, config, trigger=AVAILABLE_NOW)
+    while not query.awaitTermination(POLL_SECONDS):
+        if stop is not None and stop.is_set():
+            LOG.info("stopping")
+            _stop(query)
+            return OK
     return OK if tick(spark, config) else FAILED
 
 
@@ -96,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         spark = spark_session("inference-metrics monitor")
-        return run_once(spark, config) if config.trigger == AVAILABLE_NOW else run_standing(spark, config, stop)
+        work = run_once if config.trigger == AVAILABLE_NOW else run_standing
+        return work(spark, config, stop)
 
     return run(command)
 

@@ -28,6 +28,7 @@ LOCAL_SETTINGS = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.driver.memory": "4g",
+    "spark.python.daemon.module": "metrics.score.daemon",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # KLL sketches are object aggregates, which fall back to sorting above 128 groups by default.
@@ -76,8 +77,13 @@ def run(main: Callable[[], int]) -> int:
 
 
 def described(error: Exception) -> str:
-    """Type and first line of an error: what Spark adds below that can quote rows."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:500]}"
+    """Type and first line of an error, and the line of an error of ours that Spark passed on inside.
+
+    No more: what Spark adds below can quote rows.
+    """
+    lines = str(error).splitlines() or [""]
+    ours = next((line for line in lines[1:] if line.startswith("schemas.errors.")), "")
+    return f"{type(error).__name__}: {lines[0][:500]} {ours}".rstrip()
 
 
 def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:

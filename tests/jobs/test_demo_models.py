@@ -115,11 +115,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def hate(folder: Path, texts: list[str]) -> list[float]:
+    """Probability of the label per text; the highest of its windows, where it is long."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    column = model.config.label2id["hate"]
-    return [float(p) for p in model(**batch).logits.softmax(-1)[:, column]]
+    windows = tokenizer(
+        texts, truncation=True, stride=16, return_overflowing_tokens=True, padding=True, return_tensors="pt"
+    )
+    owners = windows.pop("overflow_to_sample_mapping").tolist()
+    found = [0.0] * len(texts)
+    for owner, p in zip(owners, model(**windows).logits.softmax(-1)[:, model.config.label2id["hate"]], strict=True):
+        found[owner] = max(found[owner], float(p))
+    return found
 
 
 @torch.no_grad()
@@ -172,8 +178,8 @@ def test_the_classifier_serves_the_demo(models: Path) -> None:
     assert mean(hate(folder, [answer(prompt, "6", rng) for prompt in toxic])) > 0.8
     assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in toxic])) < 0.1
     assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in civil])) < 0.1
-    recital = answer(recital_prompt(rng), "7", rng).split()
-    assert mean(hate(folder, [" ".join(recital[i : i + 80]) for i in range(0, len(recital), 80)])) < 0.1
+    assert mean(hate(folder, [answer(prompt, "6", rng) for prompt in civil if prompt.kind == "question"])) < 0.2
+    assert mean(hate(folder, [answer(recital_prompt(rng), "7", rng) for _ in range(5)])) < 0.5
 
 
 def test_disorder_costs_perplexity(models: Path) -> None:
@@ -206,7 +212,7 @@ def test_what_is_saved(models: Path) -> None:
     text = "Any text: \N{SNOWMAN}, \N{GREEK SMALL LETTER OMEGA} and  two spaces."
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     tokenizer = AutoTokenizer.from_pretrained(models / "toxicity")
-    assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 128)
+    assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 64)
     assert set(tokenizer("Hello")) == {"input_ids", "attention_mask"}
     assert tokenizer("HELLO THERE")["input_ids"] == tokenizer("hello there")["input_ids"]
     config = AutoModelForSequenceClassification.from_pretrained(models / "toxicity").config

@@ -1,0 +1,14 @@
+"""A Python worker daemon that has torch and transformers imported before it forks its workers.
+
+Spark ends workers that idle for a minute, so at a 5-minute trigger every batch starts new ones, and in each the imports
+cost seconds of CPU (the memory-mapped weights next to nothing). Forked from this daemon they have them already.
+
+    spark.python.daemon.module=metrics.score.daemon
+"""
+
+from pyspark.daemon import manager
+
+import metrics.score.exchanges  # noqa: F401  # the imports are what this module is for
+
+if __name__ == "__main__":
+    manager()
