@@ -66,7 +66,7 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event) -> 
     """Score at every trigger until ``stop`` is set or the score query fails."""
     query = score_responses.start(spark, config, trigger=config.trigger)
     interval = duration_seconds(config.trigger)
-    last_batch, last_tick = None, 0.0
+    last_batch, last_tick = None, time.monotonic()
     while query.isActive and not stop.is_set():
         batch = (query.lastProgress or {}).get("batchId")
         if batch != last_batch or time.monotonic() - last_tick >= interval:

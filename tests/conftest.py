@@ -20,22 +20,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-# A few rows per query: compiling code for them costs more than running it. Tests that start a monitor in a process of
-# its own run with the product's settings.
-FAST = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-}
-
-
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from jobs.runtime import spark_session
 
     os.environ["SPARK_LOCAL_DIRS"] = str(tmp_path_factory.mktemp("spark"))
-    session = spark_session("tests", local_settings=FAST)
+    session = spark_session("tests", local_settings={"spark.sql.shuffle.partitions": "2"})
     yield session
     session.stop()
 

@@ -161,7 +161,7 @@ def test_the_classifier_generalises(models: Path, civil: tuple[str, ...]) -> Non
 
 def test_the_threshold_of_a_half_separates_most(models: Path) -> None:
     assert mean([p >= 0.5 for p in hate(models / "toxicity", list(TOXIC))]) >= 0.8
-    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.25
+    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.3
 
 
 def test_hand_written_sentences_are_not_trained_on() -> None:

@@ -47,7 +47,7 @@ def test_standing_monitor(spark: SparkSession, language_model: Path, classifier:
     config_file.write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
     log = tmp_path / "log"
     with log.open("wb") as stream:
-        command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), "--trigger", "1 second"]
+        command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), "--trigger", "10 seconds"]
         process = subprocess.Popen(command, stderr=stream, stdout=stream)
         try:
             wait_for(process, spark, config, 1)
