@@ -23,6 +23,7 @@ from jobs.demo_models import train_models
 from jobs.demo_traffic import generate_traffic, write_traffic
 from jobs.runtime import LOG, OK, parser, run, spark_session
 from metrics.dashboard.figures import summary
+from metrics.score.models import be_quiet
 from schemas.config import load_config
 
 SETTINGS = {
@@ -45,6 +46,7 @@ def demo(out: Path, *, requests: int, seed: int) -> int:
     config_file.write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
     if not (out / "models" / "toxicity" / "config.json").exists():
         LOG.info("training two small models (about a minute)")
+        be_quiet()
         train_models(out / "models", seed=seed)
     config = load_config(str(config_file))
     spark = spark_session("inference-metrics demo")

@@ -176,7 +176,7 @@ def library_versions(*names: str) -> str:
 
 
 def be_quiet() -> None:
-    """No progress bars and advice from transformers in a worker's log."""
+    """No progress bars and advice from transformers in the log."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
