@@ -25,7 +25,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from jobs.runtime import spark_session
 
     os.environ["SPARK_LOCAL_DIRS"] = str(tmp_path_factory.mktemp("spark"))
-    session = spark_session("tests", local_settings={"spark.sql.shuffle.partitions": "2"})
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    settings = {"spark.sql.shuffle.partitions": "2", "spark.sql.warehouse.dir": warehouse}
+    session = spark_session("tests", local_settings=settings)
     yield session
     session.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,24 @@ def row(
         "request": chat(prompt) if request is None else request,
         "response": answer(response) if response_body is None else response_body,
         "request_metadata": {"endpoint_name": "bot", "model_name": "chatbot", "model_version": version},
+    }
+
+
+def gateway_row(request_id: str | None, entity: str) -> dict[str, Any]:
+    """One row of an AI Gateway inference table, half an hour before midnight; its own date column is a day late."""
+    return {
+        "databricks_request_id": request_id,
+        "request_date": date(2026, 4, 2),
+        "client_request_id": None,
+        "request_time": datetime(2026, 4, 1, 23, 30, tzinfo=UTC),
+        "status_code": 200,
+        "sampling_fraction": 1.0,
+        "execution_duration_ms": 12,
+        "request": HI,
+        "response": answer("the cat"),
+        "logging_error_codes": [],
+        "served_entity_id": entity,
+        "requester": "someone@example.com",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,29 +10,10 @@ import pytest
 from metrics.unpack.dialects import DIALECTS, detect_dialect, with_common_columns
 from schemas.config import ServedEntity
 from schemas.errors import SourceError
-from tests.traffic import AI_GATEWAY, HI, frame, row
+from tests.traffic import AI_GATEWAY, frame, gateway_row, row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-TIME = datetime(2026, 4, 1, 23, 30, tzinfo=UTC)
-
-
-def gateway_row(request_id: str | None, entity: str) -> dict[str, object]:
-    return {
-        "databricks_request_id": request_id,
-        "request_date": date(2026, 4, 2),
-        "client_request_id": None,
-        "request_time": TIME,
-        "status_code": 200,
-        "sampling_fraction": 1.0,
-        "execution_duration_ms": 12,
-        "request": HI,
-        "response": "{}",
-        "logging_error_codes": [],
-        "served_entity_id": entity,
-        "requester": "someone@example.com",
-    }
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
