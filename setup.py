@@ -36,5 +36,5 @@ setup(
         ],
         "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["inference-metrics=jobs.cli:main"]},
+    entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},
 )

@@ -34,5 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(module.main(given[1:]))
 
 
+def script() -> None:
+    """Entry point: a failure ends in SystemExit, also where a job runner calls this and ignores what it returns."""
+    code = main()
+    if code:
+        sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

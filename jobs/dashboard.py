@@ -5,12 +5,14 @@ inference-metrics dashboard --config conf/local.yaml [--out DIR]
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
@@ -18,6 +20,7 @@ from jobs.tables import read_table
 from metrics.dashboard.page import page
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.errors import ConfigError
 from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
@@ -40,15 +43,28 @@ FIGURE_COLUMNS = {
 }
 """What the page draws, so that only this leaves Spark."""
 
+RECENT_DAYS = 31
+"""Minutes and hours are drawn for this many days before the newest window; days are drawn for ever."""
+
 
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
-    """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``."""
+    """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``.
+
+    Of each version's measure only the newest scorer's windows: different scorers are never mixed.
+    """
     wanted = F.lit(False)
     for granularity, names in FIGURE_COLUMNS.items():
         wanted = wanted | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
+    rows = read_table(spark, PROFILE_METRICS, config.output).where(wanted & F.col("slice_key").isNull())
+    newest = rows.agg(F.max("window_date")).collect()[0][0]
+    if newest is not None:
+        recent = F.col("window_date") > F.date_sub(F.lit(newest), RECENT_DAYS)
+        rows = rows.where(recent | (F.col("granularity") == "1 day"))
+    of_measure = Window.partitionBy("endpoint_name", "model_name", "model_version", "column_name")
+    newest_scorer = F.max_by("scorer_fingerprint", "updated_at").over(of_measure)
     return (
-        read_table(spark, PROFILE_METRICS, config.output)
-        .where(wanted & F.col("slice_key").isNull())
+        rows.withColumn("newest_scorer", newest_scorer)
+        .where(F.col("scorer_fingerprint").eqNullSafe(F.col("newest_scorer")))
         .select(
             F.col("window.start").alias("window_start"),
             F.col("window.end").alias("window_end"),
@@ -66,7 +82,6 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
             "sum",
             "weighted_count",
             "weighted_avg",
-            "quantiles",
         )
         .toPandas()
     )
@@ -89,10 +104,15 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
 
 
 def default_folder(config: Config) -> str:
-    """Where the page goes unless told: beside the tables' folder, or beside the checkpoints."""
-    if config.output.path is not None:
-        return str(Path(config.output.path).parent / "dashboard")
-    return f"{config.checkpoints}/dashboard"
+    """Where the page goes unless told: beside the tables' folder, or in the checkpoints' folder.
+
+    Raises:
+        ConfigError: That is no folder of a mounted file system; the page needs one.
+    """
+    base = str(config.output.path or config.checkpoints)
+    if re.match(r"^[a-zA-Z][\w+.-]*:", base):
+        raise ConfigError("dashboard", [f"{base} is no mounted folder; name one with dashboard --out"])
+    return str(Path(base).parent / "dashboard") if config.output.path else f"{base}/dashboard"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -86,6 +86,9 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         # Batches that read on into the next version counted rows beyond the last whole one.
         if account.rows["source_rows"] > sums["rows_read"]:
             account.problems.append(f"{account.rows['source_rows']} rows in the source, {sums['rows_read']} read")
+        now = spark.read.table(source_identifier(config.source)).count()
+        if sums["rows_read"] > now:
+            account.problems.append(f"{sums['rows_read']} rows read, but the source has only {now}")
         scores = read_table(spark, SCORES, output).select("request_date", "request_id").distinct()
         readable = unpacked.where(F.col("exchanges").isNotNull())
         _report_missing(readable, scores, ["request_date", "request_id"], "scores", account)

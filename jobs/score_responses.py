@@ -224,9 +224,12 @@ def _needs_counting() -> Any:
 
 def _score_rows(scored: DataFrame, batch: Batch, *, store: str, fingerprints: dict[str, str]) -> DataFrame:
     """The columns of ``scores``."""
-    counted = F.col("count_tokens")
-    tokens = F.when(counted, F.col("scored.counted_input_tokens")).otherwise(F.col("usage_input_tokens"))
-    output_tokens = F.when(counted, F.col("scored.counted_output_tokens")).otherwise(F.col("usage_output_tokens"))
+    tokens = F.coalesce("usage_input_tokens", "scored.counted_input_tokens")
+    output_tokens = F.coalesce("usage_output_tokens", "scored.counted_output_tokens")
+    from_log = F.col("usage_input_tokens").isNotNull() | F.col("usage_output_tokens").isNotNull()
+    counted = (F.col("usage_input_tokens").isNull() & tokens.isNotNull()) | (
+        F.col("usage_output_tokens").isNull() & output_tokens.isNotNull()
+    )
     own = {
         "prompt": stored_text(F.col("prompt"), store=store),
         "response": stored_text(F.col("response"), store=store),
@@ -234,9 +237,9 @@ def _score_rows(scored: DataFrame, batch: Batch, *, store: str, fingerprints: di
         "slices": F.expr("CAST(map() AS map<string,string>)"),
         "input_tokens": tokens,
         "output_tokens": output_tokens,
-        "token_source": F.when(
-            tokens.isNotNull() | output_tokens.isNotNull(), F.when(counted, "tokenizer").otherwise("usage")
-        ),
+        "token_source": F.when(from_log & counted, "usage+tokenizer")
+        .when(from_log, "usage")
+        .when(counted, "tokenizer"),
         "cost": F.lit(None).cast("double"),
         "currency": F.lit(None).cast("string"),
         "scorers": F.create_map(*(F.lit(text) for pair in sorted(fingerprints.items()) for text in pair)),
@@ -328,24 +331,22 @@ def _found(rows: DataFrame, table: DataFrame, keys: list[str]) -> tuple[int, int
 
 
 def _work(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
-    """Exchanges, texts and tokens that the batch put into ``scores``."""
+    """Exchanges, texts and tokens that the batch put into ``scores``, and exchanges that a scorer failed on."""
     mine = (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
-    texts = F.flatten(F.collect_list(F.array_compact(F.array("prompt_hash", "response_hash"))))
-    totals = (
-        on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates)
-        .where(mine)
-        .agg(
-            F.count("*").alias("exchanges"),
-            F.size(texts).alias("texts_scored"),
-            (F.size(texts) - F.size(F.array_distinct(texts))).alias("texts_deduplicated"),
-            F.coalesce(
-                F.sum(F.coalesce("input_tokens", F.lit(0)) + F.coalesce("output_tokens", F.lit(0))), F.lit(0)
-            ).alias("tokens_scored"),
-        )
-        .first()
+    scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
+    failed = F.exists(F.map_values("score_errors"), lambda reason: reason.startswith("error:"))
+    totals = scores.agg(
+        F.count("*").alias("exchanges"),
+        (F.count("prompt_hash") + F.count("response_hash")).alias("texts_scored"),
+        F.expr("coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)").alias("tokens_scored"),
+        F.count_if(failed).alias("failed"),
+    ).first()
+    distinct = scores.select(F.explode(F.array("prompt_hash", "response_hash")).alias("text")).agg(
+        F.count_distinct("text")
     )
     assert totals is not None
-    return totals.asDict()
+    counts: dict[str, int] = totals.asDict()
+    return counts | {"texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0]}
 
 
 def _batch_row(spark: SparkSession, batch: Batch, account: dict[str, int], seconds: float) -> DataFrame:
@@ -370,8 +371,8 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
     return (
         f"batch {batch.batch_id}: {batch.rows_read:,} rows, {account['rows_scored']:,} scored, "
         f"{account['rows_quarantined']:,} quarantined, {account['rows_duplicate']:,} duplicates, "
-        f"{account['rows_skipped']:,} skipped; {account['texts_scored'] / seconds:,.0f} texts/s, "
-        f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
+        f"{account['rows_skipped']:,} skipped; {account['failed']:,} with a scorer error; "
+        f"{account['texts_scored'] / seconds:,.0f} texts/s, {account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )
 
 

@@ -14,7 +14,10 @@ EXCERPT_CHARS = 500
 MASKS = (
     (r"[\w.+-]+@[\w-]+(\.[\w-]+)+", "[email]"),
     (r"\b(sk|pk|ghp|gho|xox[abp]|dapi|AKIA|eyJ)[\w.-]{12,}", "[key]"),
-    (r"(?i)\b(bearer|token|api[_-]?key|password|secret)\b(\s*[:=]\s*|\s+is\s+)\S+", "$1 [secret]"),
+    (
+        r"(?i)\b(bearer|token|api[_-]?key|password|secret)\b[\"'\\]*(\s*[:=]\s*|\s+is\s+)[\"'\\]*[^\s\"'\\,}]+",
+        "$1 [secret]",
+    ),
     (r"\b[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?\b", "[iban]"),
     (r"\b\d{1,3}(\.\d{1,3}){3}\b", "[ip]"),
     (r"\b\d(?:[ -]?\d){12,18}\b", "[card]"),

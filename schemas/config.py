@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,12 @@ def _granularity(value: str) -> str:
     return value
 
 
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or len({duration_seconds(one) for one in value}) < len(value):
+        raise ValueError("must be at least one, and each length only once")
+    return value
+
+
 def _trigger(value: str) -> str:
     return AVAILABLE_NOW if value.replace("-", "").lower() == "availablenow" else _duration(value)
 
@@ -63,6 +70,10 @@ def _table_name(value: str) -> str:
     return value
 
 
+def _time_as_text(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value
+
+
 def _version_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -78,6 +89,12 @@ class Settings(BaseModel):
     """Base of all sections: unknown keys are mistakes, values never change after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section(cls, values: object) -> object:
+        """A section with nothing in it, which YAML reads as null, is one of defaults."""
+        return {} if values is None else values
 
 
 class ServedEntity(Settings):
@@ -96,9 +113,9 @@ class Source(Settings):
     served_entities: dict[str, ServedEntity] = {}
     on_source_change: Literal["fail"] = "fail"
     max_files_per_trigger: Annotated[int, Field(gt=0)] | None = None
-    max_bytes_per_trigger: str | None = None
+    max_bytes_per_trigger: Annotated[str, Field(pattern=r"^(?i:\d+[bkmgt]?)$")] | None = None
     starting_version: Annotated[int, Field(ge=0)] | None = None
-    starting_timestamp: str | None = None
+    starting_timestamp: Annotated[str, BeforeValidator(_time_as_text)] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
@@ -126,13 +143,13 @@ class Output(Settings):
 class PerplexityModel(Settings):
     """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``."""
 
-    model: str = "gpt2"
+    model: Annotated[str, Field(min_length=1)] = "gpt2"
 
 
 class ToxicityModel(Settings):
     """Sequence classifier that scores toxicity, the label that means toxic, and the threshold of the rates."""
 
-    model: str = "facebook/roberta-hate-speech-dynabench-r4-target"
+    model: Annotated[str, Field(min_length=1)] = "facebook/roberta-hate-speech-dynabench-r4-target"
     label: str = "hate"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -184,7 +201,12 @@ class Config(Settings):
     checkpoints: str | None = None
     trigger: Trigger = "5 minutes"
     scoring: Scoring = Scoring()
-    granularities: tuple[Granularity, ...] = ("1 minute", "5 minutes", "1 hour", "1 day")
+    granularities: Annotated[tuple[Granularity, ...], AfterValidator(_distinct)] = (
+        "1 minute",
+        "5 minutes",
+        "1 hour",
+        "1 day",
+    )
     text: Text = Text()
     mlflow: MLflow = MLflow()
     serving: Serving = Serving()
@@ -328,7 +350,7 @@ def _problem(keys: list[str], detail: Any) -> str:
         return f"{path}: is missing"
     message = detail["msg"].removeprefix("Value error, ")
     value = detail.get("input")
-    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) and not path.endswith("key") else ""
+    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) and keys[:1] != ["text"] else ""
     return f"{path}: {message}{shown}" if path else message + shown
 
 

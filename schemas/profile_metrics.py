@@ -87,5 +87,5 @@ PROFILE_METRICS = Table(
         "column_name",
     ),
     partition_by="window_date",
-    checks={"finite": "(sum IS NULL OR NOT isnan(sum)) AND count >= 0 AND num_nulls >= 0"},
+    checks={"finite": "(sum IS NULL OR abs(sum) < double('Infinity')) AND count >= 0 AND num_nulls >= 0"},
 )

@@ -22,7 +22,8 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
         name: (scores[name].astype("float64"), marks.get(name)) for name in NUMERIC_COLUMNS
     }
     result["requests"] = ((scores["exchange_index"] == 0).astype("float64"), None)
-    result["error_rate"] = ((scores["status_code"] != 200).astype("float64"), None)
+    failed = (scores["status_code"] != 200).astype("float64")
+    result["error_rate"] = (failed.where(scores["exchange_index"] == 0), None)
     for text in ("prompt", "response"):
         toxicity = scores[f"{text}_toxicity"].astype("float64")
         rate = (toxicity >= threshold).astype("float64").where(toxicity.notna())

@@ -20,8 +20,9 @@ class Failed:
 def score_unique(keys: Sequence[K], score: Callable[[list[K]], Sequence[V]]) -> list[V | Failed]:
     """Score every distinct key once, and survive the keys that can't be scored.
 
-    Where the scorer raises on the whole list, each key is tried by itself, so that one bad text costs only its own
-    score. The reason names the exception's type and never its message, which may hold text.
+    Errors of the machine (memory, GPU) are passed on. Where the scorer raises otherwise on the whole list, each key is
+    tried by itself, so that one bad text costs only its own score. The reason names the exception's type and never its
+    message, which may hold text.
 
     Args:
         keys: Inputs, repeats allowed.
@@ -36,14 +37,24 @@ def score_unique(keys: Sequence[K], score: Callable[[list[K]], Sequence[V]]) -> 
     results: dict[K, V | Failed]
     try:
         results = dict(zip(distinct, score(distinct), strict=True))
-    except Exception:
+    except Exception as error:
+        if _is_environment(error):
+            raise
         results = {}
         for key in distinct:
             try:
                 results[key] = score([key])[0]
             except Exception as error:
+                if _is_environment(error):
+                    raise
                 results[key] = Failed(f"error:{type(error).__name__}")
     return [results[key] for key in keys]
+
+
+def _is_environment(error: Exception) -> bool:
+    """Whether the machine failed and not the text: then the task has to fail and be tried again, not every text."""
+    name = type(error).__name__
+    return name in {"MemoryError", "OutOfMemoryError", "AcceleratorError"} or str(error).startswith("CUDA")
 
 
 def token_batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:

@@ -46,14 +46,13 @@ class ToxicityScorer:
         for batch in token_batches([len(row) for row in ids], budget=token_budget(self.device)):
             probabilities = self._probabilities([ids[position] for position in batch])
             for position, probability in zip(batch, probabilities, strict=True):
-                result[owner[position]] = (
-                    np.fmax(result[owner[position]], probability) if np.isfinite(probability) else np.nan
-                )
+                result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
         return [float(value) for value in result]
 
     def _probabilities(self, rows: list[list[int]]) -> np.ndarray:
         width = max(len(row) for row in rows)
-        pad = self.tokenizer.pad_token_id or 0
+        # The model's own: a classifier on a decoder finds the end of a text by it.
+        pad = next((p for p in (self.model.config.pad_token_id, self.tokenizer.pad_token_id) if p is not None), 0)
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         with torch.inference_mode():

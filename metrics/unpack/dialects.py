@@ -24,6 +24,9 @@ DIALECTS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns that a dialect can't be without."""
 
+LAST_MS = 253_402_300_799_999
+"""The end of year 9999 in epoch milliseconds: a time after it is another unit or rubbish, and no date to Python."""
+
 
 def detect_dialect(columns: Sequence[str], *, dialect: str = "auto") -> str:
     """Name of the dialect that these columns are.
@@ -51,7 +54,8 @@ def with_common_columns(
 ) -> DataFrame:
     """The rows of an inference table with the column names that the rest of the monitor uses.
 
-    Columns that the log lacks are NULL. A row without a request id gets one from a hash of its payload and time.
+    Columns that the log lacks are NULL, and so is a time outside the years 1970 to 9999.
+    A row without a request id gets one from a hash of its payload and time.
     ``request_date`` is the UTC date of ``request_time``, whatever date column the source has; the session's time
     zone must be UTC.
     """
@@ -63,7 +67,9 @@ def with_common_columns(
     row_hash = F.sha2(F.to_json(F.struct(*(F.col(f"`{name}`") for name in sorted(present)))), 256)
     if dialect == "legacy":
         metadata = _metadata(source)
-        time = F.timestamp_millis(column("timestamp_ms", "bigint"))
+        time = F.when(
+            column("timestamp_ms", "bigint").between(0, LAST_MS), F.timestamp_millis(column("timestamp_ms", "bigint"))
+        )
         duration, model, version, entity = (
             column("execution_time_ms", "bigint"),
             metadata["model_name"],
@@ -73,7 +79,9 @@ def with_common_columns(
         endpoint_name = F.coalesce(metadata["endpoint_name"], F.lit(endpoint))
     else:
         entity = column("served_entity_id", "string")
-        time = column("request_time", "timestamp")
+        time = F.when(
+            F.year(column("request_time", "timestamp")).between(1970, 9999), column("request_time", "timestamp")
+        )
         duration = column("execution_duration_ms", "bigint")
         model = F.coalesce(_entity_value(entity, served_entities, "model_name"), entity)
         version = _entity_value(entity, served_entities, "model_version")

@@ -51,7 +51,7 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         Requests that failed are never unreadable: whatever their payloads are, they are the error rate.
     """
     kept = [name for name in rows.columns if name != "logging_error_codes"]
-    one_input = "coalesce(size(records), 1) = 1"
+    one_input = "coalesce(array_size(records), 1) = 1"
     return (
         rows.selectExpr(
             *kept,
@@ -64,7 +64,7 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         .selectExpr(
             "*",
             # A shape that isn't known in one of the inputs makes the whole call unreadable.
-            "CASE WHEN size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL) "
+            "CASE WHEN array_size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL) "
             "THEN given END AS records",
             f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
         )
@@ -73,7 +73,7 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             *kept,
             "skip",
             "reason",
-            "CASE WHEN reason = 'length_mismatch' THEN concat(size(records), ' inputs, ', size(answers), ' outputs') END "
+            "CASE WHEN reason = 'length_mismatch' THEN concat(array_size(records), ' inputs, ', array_size(answers), ' outputs') END "
             "AS detail",
             f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
             "CASE WHEN records IS NULL THEN 'unknown' WHEN q.prompt IS NOT NULL THEN 'completion' ELSE 'chat' END AS kind",
@@ -113,7 +113,7 @@ def parse_json(column: str) -> str:
 
 def _whole(text: str) -> str:
     pair = f"try_variant_get(try_parse_json(concat('[', {text}, ',0]')), '$', 'array<variant>')"
-    return _let(pair, "pair", "CASE WHEN size(pair) = 2 THEN pair[0] END")
+    return _let(pair, "pair", "CASE WHEN array_size(pair) = 2 THEN pair[0] END")
 
 
 def _let(value: str, name: str, body: str) -> str:
@@ -152,7 +152,8 @@ def _number(*paths: str) -> str:
 def _content(value: str) -> str:
     """SQL: a message's content: a string, or the text parts of a list of parts, one to a line."""
     parts = f"filter(transform({_array(value)}, p -> {_first_text('p', _at('p', 'text'))}), p -> p IS NOT NULL)"
-    return f"coalesce({_text(value)}, array_join({parts}, '\n'))"
+    joined = "CASE WHEN array_size(parts) > 0 THEN array_join(parts, '\n') END"
+    return f"coalesce({_text(value)}, {_let(parts, 'parts', joined)})"
 
 
 def _messages(value: str) -> str:
@@ -166,8 +167,8 @@ def _messages(value: str) -> str:
 def _last_of(messages: str, role: str) -> str:
     """SQL: content of the last message of a role; of the last message where no message has the role."""
     chosen = f"filter({messages}, m -> m.role = '{role}')"
-    last = f"CASE WHEN size(chosen) > 0 THEN chosen ELSE {messages} END"
-    return _let(chosen, "chosen", _let(last, "last", "get(last, size(last) - 1).content"))
+    last = f"CASE WHEN array_size(chosen) > 0 THEN chosen ELSE {messages} END"
+    return _let(chosen, "chosen", _let(last, "last", "get(last, array_size(last) - 1).content"))
 
 
 def _record_of(value: str) -> str:
@@ -197,8 +198,9 @@ def _split_records() -> str:
     def cell(name: str) -> str:
         return f"get(cells, array_position(names, '{name}') - 1)"
 
-    # A table with one unnamed or unknown column: its text is the prompt.
-    texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [_text("get(cells, 0)")]
+    # A table with one unnamed or unknown column: its text is the prompt. Among several no guess is made.
+    only = f"CASE WHEN array_size(cells) = 1 THEN {_text('cells[0]')} END"
+    texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [only]
     record = f"named_struct('messages', {_messages(cell('messages'))}, 'text', coalesce({', '.join(texts)}))"
     rows = f"transform({_array(_at('q.dataframe_split', 'data'))}, row -> {_let(_array('row'), 'cells', record)})"
     return _let("try_variant_get(q.dataframe_split, '$.columns', 'array<string>')", "names", rows)
@@ -226,7 +228,7 @@ def _answer_of(value: str) -> str:
         _content("f.content"),
         *(_text(f"f.{name}") for name in ANSWER_FIELDS),
     ]
-    known = "t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(size(agent) > 0, false)"
+    known = "t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(array_size(agent) > 0, false)"
     answer = _let(f"coalesce({', '.join(texts)})", "t", f"named_struct('known', {known}, 'text', t)")
     return _let(_fields(value, RESPONSE_FIELDS), "f", _let(_messages("f.messages"), "agent", answer))
 
@@ -244,7 +246,7 @@ _REASON = """CASE
     WHEN ok AND response IS NOT NULL AND resp IS NULL THEN 'invalid_response_json'
     WHEN ok AND request IS NOT NULL AND records IS NULL THEN 'unknown_request_shape'
     WHEN ok AND response IS NOT NULL AND exists(answers, v -> NOT v.known) THEN 'unknown_response_shape'
-    WHEN size(records) <> size(answers) THEN 'length_mismatch'
+    WHEN array_size(records) <> array_size(answers) THEN 'length_mismatch'
 END"""
 
 _CONTEXT = """CASE
@@ -260,6 +262,6 @@ _EXCHANGE = f"""named_struct(
 
 # Where the log holds neither request nor response there is still one exchange: the request was made.
 _EXCHANGES = f"""transform(
-    sequence(0, coalesce(size(records), size(answers), 1) - 1),
+    sequence(0, greatest(coalesce(array_size(records), array_size(answers), 1), 1) - 1),
     i -> {_let("get(records, i)", "r", _EXCHANGE)}
 )"""

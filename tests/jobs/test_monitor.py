@@ -47,8 +47,8 @@ def test_standing_monitor(spark: SparkSession, language_model: Path, classifier:
         finally:
             process.kill()
     text = log.read_text()
-    assert "batch 0: 1 rows, 1 scored, 0 quarantined, 0 duplicates, 0 skipped; " in text
-    assert "batch 1: 3 rows, 2 scored, 0 quarantined, 1 duplicates, 0 skipped; " in text
+    assert "batch 0: 1 rows, 1 scored, 0 quarantined, 0 duplicates, 0 skipped; 0 with a scorer error; " in text
+    assert "batch 1: 3 rows, 2 scored, 0 quarantined, 1 duplicates, 0 skipped; 0 with a scorer error; " in text
     assert "secret4711" not in text
     assert sorted(table(spark, SCORES, config)["request_id"]) == ["a", "b", "c"]
     assert reconcile(spark, config).problems == []

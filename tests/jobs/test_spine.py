@@ -228,6 +228,9 @@ def odd(
         row("canary", prompt="canary7431", response="canary7431"),
         row("broken canary", request="{canary7431"),
         row("usage", response_body=usage),
+        row("half usage", response_body=answer("the cat", prompt_tokens=900)),
+        row("bad time") | {"timestamp_ms": 2**60},
+        row("failed batch", request='{"inputs": ["a", "b", "c"]}', status=500, version="8"),
         row("no usage", request=chat("the cat"), response="a dog"),
     ]
     append(spark, config, odd_rows)
@@ -257,5 +260,19 @@ def test_usage_of_the_log_is_preferred_to_counting(spark: SparkSession, odd: Con
     scores = table(spark, SCORES, odd).set_index("request_id")
     columns = ["input_tokens", "output_tokens", "token_source"]
     assert scores.loc["usage", columns].tolist() == [70, 7, "usage"]
+    assert scores.loc["half usage", ["input_tokens", "token_source"]].tolist() == [900, "usage+tokenizer"]
+    assert scores.loc["half usage", "output_tokens"] == scores.loc["half usage", "response_scored_tokens"]
     assert scores.loc["no usage", "token_source"] == "tokenizer"
     assert scores.loc["no usage", "output_tokens"] == scores.loc["no usage", "response_scored_tokens"]
+
+
+def test_a_time_that_is_none_stops_nothing(spark: SparkSession, odd: Config) -> None:
+    reasons = table(spark, QUARANTINE, odd).set_index("request_id")["reason"]
+    assert reasons["bad time"] == "no_request_time"
+    assert reconcile(spark, odd).problems == []
+
+
+def test_a_batched_call_that_failed_is_one_error(spark: SparkSession, odd: Config) -> None:
+    windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND model_version = '8'")
+    sums = {w["column_name"]: (w["sum"], w["count"]) for w in windows.collect()}
+    assert (sums["requests"], sums["error_rate"]) == ((1.0, 3), (1.0, 1))

@@ -20,6 +20,7 @@ MASKED = {
     "host 10.20.30.40 is down": "host [ip] is down",
     "use sk-abcdefghijklmnop1234 please": "use [key] please",
     "my password is hunter2!": "my password [secret]",
+    '{"api_key": "hunter2hunter2", "password": "tr0ub4dor"}': '{"api_key [secret]", "password [secret]"}',
     "api_key=abc123 rest": "api_key [secret] rest",
     "version 7 of 3 tables took 120 ms": "version 7 of 3 tables took 120 ms",
 }

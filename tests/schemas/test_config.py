@@ -43,6 +43,12 @@ def test_all_mistakes_are_reported_at_once_with_what_would_be_right() -> None:
         (GOOD | {"source": {"path": "/a", "table": "b"}}, "source: needs exactly one of path"),
         (GOOD | {"source": {"table": "a; DROP TABLE x"}}, "source.table: must be a name"),
         (GOOD | {"output": {"schema": "a.b"}}, "checkpoints: needs a folder"),
+        (
+            GOOD | {"granularities": ["1 hour", "60 minutes"]},
+            "granularities: must be at least one, and each length only once",
+        ),
+        (GOOD | {"granularities": []}, "granularities: must be at least one"),
+        (GOOD | {"source": {"path": "/a", "max_bytes_per_trigger": "lots"}}, "source.max_bytes_per_trigger: "),
         (GOOD | {"trigger": "soon"}, "trigger: must be a whole number and a unit"),
         (GOOD | {"text": {"key": "hunter2"}}, "text.key: must name an environment variable"),
         (GOOD | {"text": {"key": "env:NOT_SET_ANYWHERE"}}, "names the environment variable NOT_SET_ANYWHERE"),

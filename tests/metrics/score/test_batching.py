@@ -40,6 +40,14 @@ def test_equal_keys_are_scored_once() -> None:
     assert seen == ["aa", "b"]
 
 
+def test_errors_of_the_machine_are_no_errors_of_the_text() -> None:
+    def score(keys: list[str]) -> list[int]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        score_unique(["a", "b"], score)
+
+
 def test_a_bad_text_costs_only_its_own_score_and_stays_secret() -> None:
     def score(keys: list[str]) -> list[int]:
         if "bad" in keys:

@@ -36,6 +36,12 @@ def test_legacy(spark: SparkSession) -> None:
     assert (found["execution_duration_ms"], found["latency_ms"]) == (100, None)
 
 
+@pytest.mark.parametrize("ms", [1_775_001_600_000_000, 253_402_300_800_000, 2**63 - 1, -1, None])
+def test_a_time_that_is_none_is_null_and_breaks_nothing(spark: SparkSession, ms: int | None) -> None:
+    df = with_common_columns(frame(spark, [row("a") | {"timestamp_ms": ms}]), dialect="legacy", served_entities={})
+    assert [(r["request_time"], r["request_date"]) for r in df.collect()] == [(None, None)]
+
+
 def test_legacy_with_loose_types(spark: SparkSession) -> None:
     df = frame(spark, [row("a")]).selectExpr(
         "* EXCEPT (status_code, request_metadata)",

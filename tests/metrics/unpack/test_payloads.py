@@ -64,6 +64,7 @@ READABLE = {
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
     "request not logged": (None, HELLO, [(None, "Hello")]),
+    "no answers to a request that was not logged": (None, '{"predictions": []}', [(None, None)]),
     "lone surrogate": ('{"prompt": "bad \\ud800 x"}', '{"choices": [{"text": "low \\udc00 y"}]}', [("bad \ufffd x", "low \ufffd y")]),
     "a surrogate pair is one character": ('{"prompt": "\\ud83d\\ude00"}', '{"choices": [{"text": "ok"}]}', [("😀", "ok")]),
     "special tokens are text": ('{"prompt": "<|endoftext|> [SEP]"}', '{"choices": [{"text": "</s>"}]}', [("<|endoftext|> [SEP]", "</s>")]),
@@ -81,6 +82,12 @@ UNREADABLE = {
     "null": ("null", HELLO, "unknown_request_shape"),
     "no inputs": ('{"dataframe_records": []}', '{"predictions": []}', "unknown_request_shape"),
     "unknown response": (HI, '{"x": 1}', "unknown_response_shape"),
+    "several unknown columns": (
+        '{"dataframe_split": {"columns": ["u", "v"], "data": [["a@x.org", "Q"]]}}',
+        '{"predictions": ["A"]}',
+        "unknown_request_shape",
+    ),
+    "items of the Responses API": ('{"input": [{"role": "user", "content": "Q"}]}', HELLO, "unknown_request_shape"),
     "fewer answers than inputs": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": ["A1"]}', "length_mismatch"),
 }
 
