@@ -372,7 +372,8 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
         f"batch {batch.batch_id}: {batch.rows_read:,} rows, {account['rows_scored']:,} scored, "
         f"{account['rows_quarantined']:,} quarantined, {account['rows_duplicate']:,} duplicates, "
         f"{account['rows_skipped']:,} skipped; {account['failed']:,} with a scorer error; "
-        f"{account['texts_scored'] / seconds:,.0f} texts/s, {account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
+        f"{account['texts_scored'] / seconds:,.0f} texts/s, "
+        f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )
 
 

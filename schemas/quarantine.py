@@ -12,8 +12,8 @@ REASONS = (
     "unknown_response_shape",
     "length_mismatch",
 )
-"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; the payload is not JSON; its shape is none
-that is known; a batched call has another number of predictions than of inputs."""
+"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; the payload is not JSON; its shape is
+none that is known; a batched call has another number of predictions than of inputs."""
 
 QUARANTINE = Table(
     name="quarantine",
