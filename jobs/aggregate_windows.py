@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG, OK, fail_point, parser, read_config, run, spark_session, stream
+from jobs.runtime import LOG, fail_point, stream, streaming_main
 from jobs.tables import create_table, merge, on_dates, read_changes, read_table
 from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
 from schemas.config import Config
@@ -98,16 +98,7 @@ def window_figures(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser("aggregate-windows", __doc__ or "")
-    arguments.add_argument("--trigger", help="a duration such as '5 minutes', or availableNow")
-    options = arguments.parse_args(argv)
-
-    def command() -> int:
-        config = read_config(options, trigger=options.trigger)
-        start(spark_session(HOP), config, trigger=config.trigger).awaitTermination()
-        return OK
-
-    return run(command)
+    return streaming_main("aggregate-windows", __doc__ or "", start, argv)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from schemas.config import Config, load_config
+from schemas.config import AVAILABLE_NOW, Config, load_config
 from schemas.errors import ConfigError, MonitorError
 
 if TYPE_CHECKING:
@@ -170,9 +170,28 @@ def fail_point(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def streaming_main(
+    command: str,
+    description: str,
+    start: Callable[..., Any],
+    argv: Sequence[str] | None,
+) -> int:
+    """The ``main`` of a job that is one streaming query: ``start(spark, config, trigger=...)`` starts it."""
+    arguments = parser(command, description)
+    arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
+    options = arguments.parse_args(argv)
+
+    def work() -> int:
+        config = read_config(options, trigger=options.trigger)
+        start(spark_session(f"inference-metrics {command}"), config, trigger=config.trigger).awaitTermination()
+        return OK
+
+    return run(work)
+
+
 def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str) -> Any:
     """Start a foreachBatch query; ``trigger`` is availableNow or a duration."""
     writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(batch)
-    if trigger == "availableNow":
+    if trigger == AVAILABLE_NOW:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=trigger).start()

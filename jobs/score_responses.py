@@ -17,18 +17,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from jobs.runtime import (
-    LOG,
-    OK,
-    fail_point,
-    parser,
-    partitions,
-    read_checkpoint,
-    read_config,
-    run,
-    spark_session,
-    stream,
-)
+from jobs.runtime import LOG, fail_point, partitions, read_checkpoint, stream, streaming_main
 from jobs.tables import create_table, insert_new, merge, on_dates, read_table, source_identifier
 from metrics.redact import stored_text
 from metrics.score.exchanges import Scorers, ScorerSettings, load_scorers
@@ -379,16 +368,7 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser("score-responses", __doc__ or "")
-    arguments.add_argument("--trigger", help="a duration such as '5 minutes', or availableNow")
-    options = arguments.parse_args(argv)
-
-    def command() -> int:
-        config = read_config(options, trigger=options.trigger)
-        start(spark_session(HOP), config, trigger=config.trigger).awaitTermination()
-        return OK
-
-    return run(command)
+    return streaming_main("score-responses", __doc__ or "", start, argv)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
 from schemas import Table
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from schemas.config import Output, Source
+
+
+NOT_THERE = {"PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "TABLE_OR_VIEW_NOT_FOUND"}
+"""Spark's and Delta's error conditions for a table that was not created."""
 
 
 def identifier(table: Table, output: Output) -> str:
@@ -47,10 +52,12 @@ def create_table(spark: SparkSession, table: Table, output: Output) -> None:
 
 
 def table_exists(spark: SparkSession, table: Table, output: Output) -> bool:
-    """Whether the table was created."""
-    if output.path is not None:
-        return bool(DeltaTable.isDeltaTable(spark, f"{output.path}/{table.name}"))
-    return spark.catalog.tableExists(identifier(table, output))
+    """Whether the table was created, by this process or another."""
+    try:
+        read_table(spark, table, output)
+    except TableError:
+        return False
+    return True
 
 
 def read_table(spark: SparkSession, table: Table, output: Output) -> DataFrame:
@@ -59,9 +66,14 @@ def read_table(spark: SparkSession, table: Table, output: Output) -> DataFrame:
     Raises:
         TableError: It does not exist yet.
     """
-    if not table_exists(spark, table, output):
-        raise TableError(f"{identifier(table, output)} does not exist yet. Run monitor or score-responses first.")
-    return spark.read.table(identifier(table, output))
+    # DeltaTable.isDeltaTable is no help: asked while another process is creating the table, it caches its "no".
+    try:
+        return spark.read.table(identifier(table, output))
+    except AnalysisException as error:
+        if error.getCondition() not in NOT_THERE:
+            raise
+        message = f"{identifier(table, output)} does not exist yet. Run monitor or score-responses first."
+        raise TableError(message) from error
 
 
 def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame:
