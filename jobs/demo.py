@@ -10,9 +10,10 @@ source table), tables, dashboard/index.html. A second run on the same folder goe
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -44,16 +45,16 @@ def demo(out: Path, *, requests: int, seed: int) -> int:
     out.mkdir(parents=True, exist_ok=True)
     config_file = out / "config.yaml"
     config_file.write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
-    if not (out / "models" / "toxicity" / "config.json").exists():
+    commits = [] if (out / "inference").exists() else generate_traffic(requests=requests, seed=seed)
+    if not (out / "models").exists():
         LOG.info("training two small models (about a minute)")
         be_quiet()
-        train_models(out / "models", seed=seed)
+        _whole(out / "models", lambda folder: train_models(folder, seed=seed))
     config = load_config(str(config_file))
     spark = spark_session("inference-metrics demo")
-    if not (out / "inference" / "_delta_log").exists():
-        commits = generate_traffic(requests=requests, seed=seed)
+    if commits:
         LOG.info("writing %d rows of traffic in %d commits", sum(map(len, commits)), len(commits))
-        write_traffic(spark, str(out / "inference"), commits)
+        _whole(out / "inference", lambda folder: write_traffic(spark, str(folder), commits))
     code = monitor.run_once(spark, config)
     if code == OK:
         print(f"\n{version_table(summary(page_metrics(spark, config)))}\n")
@@ -61,6 +62,14 @@ def demo(out: Path, *, requests: int, seed: int) -> int:
         print(f"config  {config_file}   (for every command: inference-metrics reconcile --config {config_file})")
     LOG.info("demo took %.0f s", time.monotonic() - started)
     return code
+
+
+def _whole(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder under another name first: one that is there was made to its end, whatever interrupted a run."""
+    draft = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    make(draft)
+    draft.rename(folder)
 
 
 def version_table(rows: Sequence[dict[str, object]]) -> str:

@@ -96,6 +96,11 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         _report_missing(
             unpacked.where(F.col("reason").isNotNull()), quarantine, ["source_row_hash"], "quarantine", account
         )
+    # Two rows by definition, since the key has the date; worth a look, and no error.
+    dates_of_id = (
+        read_table(spark, SCORES, output).groupBy("request_id").agg(F.count_distinct("request_date").alias("n"))
+    )
+    account.rows["ids_on_two_dates"] = dates_of_id.where("n > 1").count()
     doubled = read_table(spark, SCORES, output).groupBy(*SCORES.keys).count().where("count > 1")
     _report(doubled, "request_id", "in scores more than once", account)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,6 +271,16 @@ def test_a_time_that_is_none_stops_nothing(spark: SparkSession, odd: Config) -> 
     reasons = table(spark, QUARANTINE, odd).set_index("request_id")["reason"]
     assert reasons["bad time"] == "no_request_time"
     assert reconcile(spark, odd).problems == []
+
+
+def test_one_id_on_two_dates_is_two_rows_and_reported(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+    config = copy_of(monitored, tmp_path)
+    assert reconcile(spark, config).rows["ids_on_two_dates"] == 0
+    append(spark, config, [row("a", at=timedelta(days=3))])
+    run(spark, config)
+    account = reconcile(spark, config)
+    assert (account.rows["ids_on_two_dates"], account.problems) == (1, [])
+    assert table(spark, SCORES, config)["request_id"].tolist().count("a") == 2
 
 
 def test_a_batched_call_that_failed_is_one_error(spark: SparkSession, odd: Config) -> None:
