@@ -14,7 +14,7 @@ setup(
     license_files=["LICENSE", "metrics/score/data/CMUDICT-LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["jobs", "jobs.*", "metrics", "metrics.*", "schemas", "schemas.*"]),
-    package_data={"metrics.score": ["data/*"], "metrics.dashboard": ["*.j2"]},
+    package_data={"jobs.demo": ["documents/*.md"], "metrics.score": ["data/*"], "metrics.dashboard": ["*.j2"]},
     # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
     install_requires=[
         "jinja2>=3.1",

@@ -13,7 +13,7 @@ COMMANDS = {
     "aggregate-windows": ("aggregate_windows", "scores → profile_metrics"),
     "dashboard": ("dashboard", "profile_metrics → one HTML page"),
     "reconcile": ("reconcile", "prove that every source row is accounted for and every window is right"),
-    "demo": ("demo", "small models, a month of traffic, then monitor"),
+    "demo": ("demo.command", "a chatbot, its registry and a month of its traffic, then monitor"),
 }
 
 

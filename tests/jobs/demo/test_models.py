@@ -1,6 +1,6 @@
 """The demo's models, trained once for all tests here (about a minute).
 
-The sentences below were written by hand, apart from the templates in jobs/demo_text.py; none of them is trained on.
+The sentences below were written by hand, apart from the templates in jobs/demo/text.py; none of them is trained on.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from jobs.demo_models import EXAMPLES, TEXTS, toxicity_examples, train_models, train_perplexity, train_toxicity
-from jobs.demo_text import Prompt, answer, civil_prompt, corpus, recital_prompt, toxic_prompt
+from jobs.demo.models import EXAMPLES, TEXTS, toxicity_examples, train_models, train_perplexity, train_toxicity
+from jobs.demo.text import Prompt, answer, civil_prompt, corpus, recital_prompt, toxic_prompt
 
 TOXIC = (
     "You're the dumbest piece of software I have ever had to deal with.",

@@ -20,8 +20,8 @@ import yaml
 
 from jobs import monitor
 from jobs.dashboard import page_metrics
-from jobs.demo_models import train_models
-from jobs.demo_traffic import generate_traffic, write_traffic
+from jobs.demo.models import train_models
+from jobs.demo.traffic import generate_traffic, write_traffic
 from jobs.runtime import LOG, OK, parser, run, spark_session
 from metrics.dashboard.figures import summary
 from metrics.score.models import be_quiet

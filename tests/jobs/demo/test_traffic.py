@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.demo_traffic import ENDPOINT, LAST_DAYS, MODEL, SCHEMA, Row, generate_traffic, write_traffic
+from jobs.demo.traffic import ENDPOINT, LAST_DAYS, MODEL, SCHEMA, Row, generate_traffic, write_traffic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

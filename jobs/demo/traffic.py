@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from jobs.demo_text import Prompt, answer, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
+from jobs.demo.text import Prompt, answer, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

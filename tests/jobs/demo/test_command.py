@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo import SETTINGS, _whole, version_table
+from jobs.demo.command import SETTINGS, _whole, version_table
 from schemas.config import parse_config
 
 

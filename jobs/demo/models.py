@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from jobs.demo_text import civil_text, corpus, toxic_text
+from jobs.demo.text import civil_text, corpus, toxic_text
 
 __all__ = ["toxicity_examples", "train_models", "train_perplexity", "train_toxicity"]
 
