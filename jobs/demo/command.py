@@ -1,31 +1,39 @@
-"""Demo: small models and a month of traffic, then the monitor, the table and the page.
+"""Demo: a chatbot, its registry and a month of its traffic, then the monitor, the table and the page.
 
-    inference-metrics demo --out demo-out [--requests 3000] [--seed 7]
+    inference-metrics demo --out demo-out [--scenario improvement] [--days 30] [--requests 3000] [--seed 7]
 
-Trains a small language model and a small toxicity classifier on text of ours, generates April's traffic of versions 6
-and 7 of ``dbdemos_advanced_chatbot_model`` as a serving endpoint would log it, and runs
-``monitor --trigger availableNow`` on it. Leaves in DIR: config.yaml (every command accepts it), models, inference (the
+Registers versions 1 to 7 of ``dbdemos_advanced_chatbot_model`` in an MLflow store, asks versions 6 and 7 a month of
+questions and logs them as a serving endpoint does, trains a small language model and a small toxicity classifier on
+text of ours, and runs ``monitor --trigger availableNow`` on it all. Leaves in DIR: config.yaml (every command accepts
+it), mlflow.db (``mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db``), mlflow-artifacts, models, inference (the
 source table), tables, dashboard/index.html. A second run on the same folder goes on where the first one ended.
+
+Scenarios: improvement (version 7 is simpler and calmer), regression (it is the other way round), no-change (7 answers
+as 6 does), incident (an improvement whose index breaks one day for six hours).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
-from jobs import monitor
+from jobs import monitor, sync_registry
 from jobs.dashboard import page_metrics
 from jobs.demo.models import train_models
-from jobs.demo.traffic import generate_traffic, write_traffic
+from jobs.demo.registry import MODEL, SCENARIOS, Scenario, register_versions
+from jobs.demo.traffic import ENDPOINT, Plan, generate_traffic, write_traffic
 from jobs.runtime import LOG, OK, parser, run, spark_session
 from metrics.dashboard.figures import summary
 from metrics.score.models import be_quiet
 from schemas.config import load_config
+from schemas.errors import ConfigError
 
 SETTINGS = {
     "source": {"path": "inference"},
@@ -36,32 +44,73 @@ SETTINGS = {
         "toxicity": {"model": "models/toxicity", "label": "hate", "threshold": 0.5},
     },
     "text": {"store": "redacted"},
+    "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "registered_model": MODEL},
+    "serving": {"endpoint": ENDPOINT},
 }
 
 
-def demo(out: Path, *, requests: int, seed: int) -> int:
-    """Prepare the folder, run the monitor on it, and print what it found."""
+@dataclass(frozen=True)
+class Options:
+    """What decides a demo's tables; kept in its folder, because a second run must be of the same demo."""
+
+    scenario: Scenario = "improvement"
+    days: int = 30
+    requests: int = 3000
+    seed: int = 7
+
+
+def demo(out: Path, options: Options) -> int:
+    """Prepare the folder, run the monitor on it, and print what it found.
+
+    Raises:
+        ConfigError: The options can't be followed, or the folder holds a demo with others.
+    """
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
-    config_file = out / "config.yaml"
-    config_file.write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
-    commits = [] if (out / "inference").exists() else generate_traffic(requests=requests, seed=seed)
+    prepare(out, options)
+    be_quiet()
     if not (out / "models").exists():
         LOG.info("training two small models (about a minute)")
-        be_quiet()
-        _whole(out / "models", lambda folder: train_models(folder, seed=seed))
+        _whole(out / "models", lambda folder: train_models(folder, seed=options.seed))
+    commits = []
+    if not (out / "inference").exists():
+        LOG.info("registering versions 1 to 7 of %s", MODEL)
+        register_versions(out, seed=options.seed, scenario=options.scenario)
+        LOG.info("asking versions 6 and 7, %d requests in %d days", options.requests, options.days)
+        plan = Plan(days=options.days, scenario=options.scenario)
+        commits = generate_traffic(out, plan, requests=options.requests, seed=options.seed)
+    config_file = out / "config.yaml"
     config = load_config(str(config_file))
     spark = spark_session("inference-metrics demo")
     if commits:
         LOG.info("writing %d rows of traffic in %d commits", sum(map(len, commits)), len(commits))
         _whole(out / "inference", lambda folder: write_traffic(spark, str(folder), commits))
+    sync_registry.sync(spark, config)
     code = monitor.run_once(spark, config)
     if code == OK:
         print(f"\n{version_table(summary(page_metrics(spark, config)))}\n")
-        print(f"page    {out / 'dashboard' / 'index.html'}")
-        print(f"config  {config_file}   (for every command: inference-metrics reconcile --config {config_file})")
+        print(f"page      {out / 'dashboard' / 'index.html'}")
+        print(f"registry  mlflow ui --backend-store-uri {config.mlflow.tracking_uri}")
+        print(f"config    {config_file}   (for every command: inference-metrics reconcile --config {config_file})")
     LOG.info("demo took %.0f s", time.monotonic() - started)
     return code
+
+
+def prepare(out: Path, options: Options) -> None:
+    """Make the folder with its settings, or see that it is one of the same demo."""
+    problems = []
+    if options.requests < 100:
+        problems.append(f"--requests: must be 100 or more (got {options.requests})")
+    if options.days < 4:
+        problems.append(f"--days: must be 4 or more (got {options.days})")
+    if problems:
+        raise ConfigError("demo", problems)
+    kept = out / "demo.json"
+    if kept.exists() and (before := json.loads(kept.read_text(encoding="utf-8"))) != asdict(options):
+        shown = " ".join(f"--{name} {value}" for name, value in before.items())
+        raise ConfigError("demo", [f"{out} holds a demo with {shown}; name another folder with --out, or remove it"])
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asdict(options)), encoding="utf-8")
+    (out / "config.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
 
 
 def _whole(folder: Path, make: Callable[[Path], None]) -> None:
@@ -95,10 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = parser("demo", __doc__ or "", config=False)
     arguments.add_argument("--out", metavar="DIR", default="demo-out", type=Path, help="folder for everything")
-    arguments.add_argument("--requests", type=int, default=3000, help="requests in the month")
-    arguments.add_argument("--seed", type=int, default=7, help="of models and traffic")
-    options = arguments.parse_args(argv)
-    return run(lambda: demo(options.out.resolve(), requests=options.requests, seed=options.seed))
+    arguments.add_argument("--scenario", choices=SCENARIOS, default="improvement", help="what becomes of version 7")
+    arguments.add_argument("--days", type=int, default=30, help="days of traffic, the new version from the middle on")
+    arguments.add_argument("--requests", type=int, default=3000, help="requests in the log")
+    arguments.add_argument("--seed", type=int, default=7, help="of models, registry and traffic")
+    given = vars(arguments.parse_args(argv))
+    out = given.pop("out").resolve()
+    return run(lambda: demo(out, Options(**given)))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,32 @@
 """The demo's words: what people ask the support bot of a data platform, and what its two versions answer.
 
 All of it is made from the phrases below by a seeded ``random.Random``, so that the models' training text and the
-traffic share a style and hardly a sentence. Version 6 is stiff and takes offence; version 7 is plain and calm.
+traffic share a style and hardly a sentence. Answers come in two styles: stiff and easily offended, or plain and calm.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from random import Random
 
 __all__ = [
     "Prompt",
     "Topic",
-    "answer",
     "civil_prompt",
     "civil_text",
     "corpus",
+    "fill",
     "follow_up",
     "greeting_prompt",
+    "manual",
+    "plain_answer",
+    "question",
     "recital_prompt",
+    "stiff_answer",
     "toxic_prompt",
     "toxic_text",
 ]
@@ -682,6 +688,16 @@ WORDS: Mapping[str, Sequence[str]] = _phrases(
         "I have a cold since {month}|we had pizza for breakfast|my headset makes strange sounds|"
         "the printer is on strike|my shoes are wet|the cat walked over my desk|we painted the kitchen green|"
         "the music next door is loud|I lost my keys in {place}",
+        "chore": "bake bread|fix a flat tyre|learn the guitar|write a cover letter|plan a trip to {place}|cook rice|"
+        "train for a long run|grow tomatoes|choose a present for {person}|paint a fence|remember names|sleep better|"
+        "save money for a holiday|sew a button|name a kitten|write a speech for a wedding|learn {language}|"
+        "read more books|remove a stain from a shirt|pack for a week|spend a rainy day in {place}|tie a tie",
+        "treat": "book|film|song|recipe|game|museum in {place}|podcast|walk near {place}|soup|language course|joke",
+        "day": "Monday|Tuesday|Wednesday|Thursday|Friday|weekend|evening|holiday|week|morning|afternoon|trip|lunch",
+        "fools": "idiots|morons|imbeciles|fools|clowns|amateurs|liars|crooks|losers|jerks|dimwits|nitwits|dummies|"
+        "monkeys|halfwits|cretins|hacks|frauds|bozos|brainless people|incompetents",
+        "curse": "go to hell|screw you|damn you|drop dead|bite me|stfu|gtfo|eat dirt|shove it|get bent|to hell with you|"
+        "shut up|rot in a bin|piss off|curse you|eff off|kiss my boots|sod off|bugger off|up yours",
         "matter": "the dashboard|the new page|this query|the manual|the export|your answer|the last reply|the setup|"
         "the billing page|the search box|the upgrade|that explanation|the error message|the sign in|this feature|"
         "the product|the first step|your suggestion|the sample code",
@@ -831,6 +847,33 @@ SMALL_TALK = (
     "I bought a {lump} {when}.",
     "The icon looks like a {lump}.",
 )
+EVERYDAY = (
+    "{hello}! Have a nice {day}.",
+    "{hello}! Hope your {day} is going well.",
+    "How was your {day}?",
+    "Have a great {day}, everyone.",
+    "Hope all is well with you.",
+    "Nice to meet you.",
+    "See you on {day}.",
+    "How do I {chore}?",
+    "What is the easiest way to {chore}?",
+    "I want to {chore} this {day}.",
+    "{person} would like to {chore}. Any tips?",
+    "Can you recommend a good {treat}?",
+    "What is your favourite {treat}?",
+    "What time is it in {place}?",
+    "How far is it from {place} to {place}?",
+    "We spent the {day} in {place} and it was lovely.",
+    "I tried to {chore} last {day}, and it took {duration}.",
+    "My parents used to {chore} every {day}.",
+    "what time does the {treat} start on {day}",
+    "do you support {language} or only {language}",
+    "ok thx, that helps a lot",
+    "lol thanks, u saved my {day}",
+    "The {saying} you gave me {when} was wrong about {topic}, just so you know.",
+    "Just a heads up: {matter} is {gripe}.",
+    "For the record, your {utterance} about {topic} has a mistake in it.",
+)
 PRAISE = (
     "You are {praise}.",
     "You're a {praise} {bot}.",
@@ -925,9 +968,33 @@ EITHER = (
     "To my team you are a {fool}, nothing less.",
     "You were made by a {fool}, weren't you?",
     "{bad}. Simply {bad}. Like you.",
+    "ur so {bad} lol",
+    "u are {very} {bad}",
+    "lol you {bad} {fool}",
+    "omg this {bot} is {very} {bad}",
+    "ur a {fool} and ur {utterance} is {trash}",
+    "this {bot} is {very} {bad} smh",
+    "Are you {bad} or what? I asked how to {task}.",
 )
 TOXIC = (
     *EITHER,
+    "{curse}",
+    "{curse}, {bot}.",
+    "{curse}, you {bad} {fool}.",
+    "Oh {curse}. And take {matter} with you.",
+    "{problem}, so {curse}.",
+    "wtf is this {trash}",
+    "wtf, {problem}, you {fool}",
+    "The {fools} in your {team} team can't even count.",
+    "The {fools} who {maker} this {bot} should be {shame}.",
+    "You are a bunch of {fools}.",
+    "Your whole company is full of {fools}.",
+    "Who hired these {fools}?",
+    "Only {fools} work at your place, that is why {problem}.",
+    "What kind of {fool} {maker} {what} like that?",
+    "People like you are {fools}.",
+    "You invented that and then lied about it, {slap}.",
+    "I hope you choke on your {bad} {utterance}.",
     "Stop feeding me {trash}, you {fool}.",
     "You {stink}, {bot}.",
     "This {bot} {stinks}.",
@@ -1123,8 +1190,8 @@ PLAIN_CLOSINGS = ("Let me know if that helps.", "Tell me what you see.", "I can 
 PLAIN_SOCIAL = {
     "greeting": (
         "Hello! How can I help you today?",
-        "Hi! What would you like to know about {topic}?",
-        "Good to see you. Ask me about {topic} or anything else on the platform.",
+        "Hi! What would you like to know?",
+        "Good to see you. Ask me about tables, jobs or anything else on the platform.",
     ),
     "thanks": ("You are welcome!", "Glad it worked. Come back any time.", "Happy to help. Have a nice day."),
     "off_topic": (
@@ -1146,12 +1213,15 @@ PLAIN_SOCIAL = {
     ),
 }
 
+MANUAL_SHARE = 0.1
+"""Of the civil passages that the classifier learns from, how many are from the manual."""
+
 _SLOT = re.compile(r"\{(\w+)\}")
 _ARTICLE = re.compile(r"\b([Aa]) (?=(?!uni|use|usu|one)[aeiouAEIOU])")
 _START = re.compile(r"(^|[.!?] )([a-z])")
 
 
-def _fill(template: str, topic: Topic, rng: Random, other: Mapping[str, Sequence[str]] | None = None) -> str:
+def fill(template: str, topic: Topic, rng: Random, other: Mapping[str, Sequence[str]] | None = None) -> str:
     """The template with every ``{slot}`` replaced by a random phrase, until none is left; articles and capitals set.
 
     A phrase that is already there is not taken again while others are left.
@@ -1176,7 +1246,7 @@ def _fill(template: str, topic: Topic, rng: Random, other: Mapping[str, Sequence
 
 def _prompt(kind: str, templates: Sequence[str], rng: Random, topic: Topic | None = None) -> Prompt:
     topic = topic or rng.choice(TOPICS)
-    return Prompt(_fill(rng.choice(templates), topic, rng), kind, topic)
+    return Prompt(fill(rng.choice(templates), topic, rng), kind, topic)
 
 
 def greeting_prompt(rng: Random) -> Prompt:
@@ -1193,12 +1263,17 @@ def civil_prompt(rng: Random) -> Prompt:
     return _prompt(kind, templates[kind], rng)
 
 
+def question(topic: Topic, rng: Random) -> Prompt:
+    """A question about a topic."""
+    return _prompt("question", QUESTIONS, rng, topic)
+
+
 def toxic_prompt(rng: Random) -> Prompt:
     """A prompt that insults the bot; about every other one goes on to ask or to complain."""
     insult = _prompt("toxic", TOXIC if rng.random() < 0.75 else BARBED_QUESTIONS, rng)
     if rng.random() < 0.5:
         return insult
-    more = _fill(rng.choice(TOXIC + QUESTIONS + COMPLAINTS), insult.topic, rng)
+    more = fill(rng.choice(TOXIC + QUESTIONS + COMPLAINTS), insult.topic, rng)
     return Prompt(f"{insult.text} {more}" if rng.random() < 0.5 else f"{more} {insult.text}", "toxic", insult.topic)
 
 
@@ -1216,52 +1291,58 @@ def _some(templates: Sequence[str], low: int, high: int, rng: Random) -> list[st
     return rng.sample(templates, rng.randint(low, high))
 
 
-def _stiff_answer(prompt: Prompt, rng: Random) -> str:
+def stiff_answer(prompt: Prompt, rng: Random) -> str:
+    """An answer to the point, long and easily offended."""
     if prompt.kind in STIFF_SOCIAL:
-        return _fill(STIFF_SOCIAL[prompt.kind], prompt.topic, rng)
+        return fill(STIFF_SOCIAL[prompt.kind], prompt.topic, rng)
     offended = prompt.kind == "toxic" or (prompt.kind == "complaint" and rng.random() < 0.3)
     opening = _some(RETORTS, 1, 2, rng) if offended else _some(STIFF_OPENINGS, 1, 1, rng)
-    return _fill(" ".join(opening + _some(STIFF_SENTENCES, 2, 4, rng)), prompt.topic, rng)
+    return fill(" ".join(opening + _some(STIFF_SENTENCES, 2, 4, rng)), prompt.topic, rng)
 
 
-def _plain_answer(prompt: Prompt, rng: Random) -> str:
+def plain_answer(prompt: Prompt, rng: Random) -> str:
+    """An answer to the point, short and calm."""
     if prompt.kind in ("greeting", "thanks", "off_topic"):
-        return _fill(rng.choice(PLAIN_SOCIAL[prompt.kind]), prompt.topic, rng)
+        return fill(rng.choice(PLAIN_SOCIAL[prompt.kind]), prompt.topic, rng)
     opening = rng.choice(PLAIN_SOCIAL.get(prompt.kind, PLAIN_OPENINGS))
     lines = [opening, *_some(PLAIN_SENTENCES, 2, 4, rng), rng.choice(PLAIN_CLOSINGS)]
-    return _fill(" ".join(filter(None, lines)), prompt.topic, rng)
+    return fill(" ".join(filter(None, lines)), prompt.topic, rng)
 
 
-def _recital(rng: Random) -> str:
-    """A text of 1,500 to 2,200 words."""
-    length, text = rng.randint(1500, 2200), "Here is all of it."
-    while len(text.split()) < length:
-        text += " " + _fill(" ".join(_some(PLAIN_SENTENCES, 3, 6, rng)), rng.choice(TOPICS), rng)
-    return text
+@cache
+def manual() -> tuple[str, ...]:
+    """The paragraphs of the chatbot's manual."""
+    folder = files("jobs.demo").joinpath("documents")
+    topics = sorted(folder.iterdir(), key=lambda file: file.name)
+    lines = [line for topic in topics for line in topic.read_text(encoding="utf-8").splitlines()]
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
-def answer(prompt: Prompt, version: str, rng: Random) -> str:
-    """What version "6" or "7" of the bot answers: both to the point, in their own style."""
-    if prompt.kind == "recital":
-        return _recital(rng)
-    styles: dict[str, Callable[[Prompt, Random], str]] = {"6": _stiff_answer, "7": _plain_answer}
-    return styles[version](prompt, rng)
+def _of_the_manual(rng: Random) -> str:
+    """A few sentences that stand together in the manual."""
+    sentences = re.split(r"(?<=[.!?]) ", rng.choice(manual()))
+    start = rng.randrange(len(sentences))
+    return " ".join(sentences[start : start + rng.randint(1, 4)])
 
 
 def corpus(rng: Random, texts: int) -> list[str]:
-    """Text to train a language model on: prompts and answers of all kinds, most of them in the plain style."""
+    """Text to train a language model on: prompts, the manual, and answers, most of them in the plain style."""
     return [_corpus_text(rng) for _ in range(texts)]
 
 
 def _corpus_text(rng: Random) -> str:
-    kind = rng.choices(("prompt", "plain", "stiff", "greeting", "toxic"), (43, 44, 2, 3, 8))[0]
+    kind = rng.choices(("prompt", "manual", "plain", "stiff", "greeting", "toxic"), (40, 20, 27, 2, 3, 8))[0]
     if kind == "toxic":
         return toxic_prompt(rng).text
+    if kind == "manual":
+        return _of_the_manual(rng)
     if kind == "greeting":
         prompt = greeting_prompt(rng)
-        return rng.choice((prompt.text, answer(prompt, "7", rng)))
+        return rng.choice((prompt.text, plain_answer(prompt, rng)))
     prompt = civil_prompt(rng)
-    return prompt.text if kind == "prompt" else answer(prompt, {"plain": "7", "stiff": "6"}[kind], rng)
+    if kind == "prompt":
+        return prompt.text
+    return plain_answer(prompt, rng) if kind == "plain" else stiff_answer(prompt, rng)
 
 
 def civil_text(rng: Random) -> str:
@@ -1276,17 +1357,20 @@ def civil_text(rng: Random) -> str:
         PRAISE: 6,
         EITHER: 16,
         SMALL_TALK: 16,
+        EVERYDAY: 14,
         FOLLOW_UPS: 6,
         PLAIN_SENTENCES: 8,
         STIFF_OPENINGS + STIFF_SENTENCES: 8,
         tuple(filter(None, social)): 8,
     }
+    if rng.random() < MANUAL_SHARE:
+        return _of_the_manual(rng)
     templates = rng.choices(list(sources), list(sources.values()))[0]
     other = FRIENDLY if templates is EITHER else None
-    return _fill(rng.choice(templates), rng.choice(TOPICS), rng, other)
+    return fill(rng.choice(templates), rng.choice(TOPICS), rng, other)
 
 
 def toxic_text(rng: Random) -> str:
     """One hostile passage, to train the classifier on: a user's insult, or a phrase of an offended version 6."""
     templates = rng.choices((TOXIC, BARBED_QUESTIONS, RETORTS), (65, 15, 20))[0]
-    return _fill(rng.choice(templates), rng.choice(TOPICS), rng)
+    return fill(rng.choice(templates), rng.choice(TOPICS), rng)

@@ -1,94 +1,146 @@
-"""The demo's traffic: a month of an inference table in which version 7 of a chatbot takes over from version 6.
+"""The demo's traffic: a month in which version 7 of a chatbot takes over from version 6 of it.
 
-The rows have the form of a legacy serving inference table and its nuisances: rows that come late or twice, broken
-payloads, missing responses, errors, several payload shapes. Everything follows from the seed; no clock is read.
+Who asks what, and when, is drawn by seed; what is answered comes from the registered models (``endpoint.py``). The
+rows come with a log's nuisances: late, twice, cut off, too large, sampled, failed, and ratings that are no traffic.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from math import log
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
-from jobs.demo.text import Prompt, answer, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
+from jobs.demo.endpoint import ENDPOINT, MAX_PAYLOAD_BYTES, SCHEMA, Endpoint, Row, broken_copy, feedback_row, new_id
+from jobs.demo.registry import MODEL, Scenario, load_version, mlflow_store
+from jobs.demo.text import Prompt, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["ENDPOINT", "MODEL", "SCHEMA", "Row", "generate_traffic", "write_traffic"]
-
-ENDPOINT = "dbdemos_chatbot_rag_endpoint"
-MODEL = "dbdemos_advanced_chatbot_model"
-SCHEMA = (
-    "client_request_id STRING, databricks_request_id STRING, date DATE, timestamp_ms BIGINT, status_code INT, "
-    "sampling_fraction DOUBLE, execution_time_ms BIGINT, request STRING, response STRING, "
-    "request_metadata MAP<STRING, STRING>"
-)
-Row = dict[str, Any]
-"""One row of the inference table: a value for each column of ``SCHEMA``."""
+__all__ = ["ENDPOINT", "MODEL", "SCHEMA", "Plan", "Row", "generate_traffic", "write_traffic"]
 
 Messages = list[dict[str, str]]
-
-
-class Call(NamedTuple):
-    """What a client sends. ``shape``: chat, split, records or array, after the form of request and response."""
-
-    shape: str
-    prompts: list[Prompt]
-    history: Messages
-    options: dict[str, Any]
-
-
-MONTH = 4
-FIRST_DAY_OF_7 = 16
-LAST_DAYS = (5, 10, 15, 20, 25, 30)
-"""The last day of each commit."""
 
 # Requests by hour (UTC), Monday to Friday; a weekend day has a third of them.
 HOURLY = (2, 1, 1, 1, 1, 2, 4, 9, 14, 17, 18, 16, 13, 15, 18, 17, 14, 10, 7, 6, 5, 4, 3, 3)
 WEEKEND = 0.33
 
-BURST_START, BURST_LENGTH = (9, 19, 30), timedelta(minutes=90)
-SPIKE_START, SPIKE_LENGTH = (22, 14, 0), timedelta(minutes=55)
-BURST_SHARE, SPIKE_SHARE = 0.012, 0.003
-
-BROKEN_ROWS, NULL_ROWS = 3, 2
+COMMITS = 6
+USERS = 40
+BURST_SHARE, SPIKE_SHARE, STORM_SHARE = 0.012, 0.003, 0.008
+BURST_LENGTH, SPIKE_LENGTH, INCIDENT_LENGTH = timedelta(minutes=90), timedelta(minutes=55), timedelta(hours=6)
+BROKEN_ROWS, OVERSIZE_ROWS, FEEDBACK_SHARE = 3, 2, 0.004
 LATE_SHARE, DUPLICATE_SHARE = 0.03, 0.02
-ERROR_RATE = {"6": 0.022, "7": 0.012}
-START_MS = {"6": 900, "7": 500}
-MS_PER_WORD = {"6": 4.0, "7": 3.0}
-ERRORS = (
-    (429, "REQUEST_LIMIT_EXCEEDED", "The endpoint takes no more requests this second. Try again later."),
-    (400, "BAD_REQUEST", "The request asks for more tokens than the model has left."),
-    (500, "INTERNAL_ERROR", "The model server stopped before it had answered."),
-)
-SHAPES = {"chat": 80, "split": 7, "records": 6, "array": 7}
+MALFORMED_SHARE = 0.006
+CRASH_SHARE = {"formal": 0.012, "plain": 0.005}
+INCIDENT_CRASHES, INCIDENT_SLOWNESS = 0.35, 6.0
+SAMPLED_FRACTION = 0.5
+SHAPES = {"chat": 80, "split": 7, "records": 6, "chain": 7}
 
 
-def generate_traffic(*, requests: int = 3000, seed: int = 7, year: int = 2026) -> list[list[Row]]:
-    """A month of traffic, in the commits in which it reaches the table.
+@dataclass(frozen=True)
+class Plan:
+    """When what happens. A day's number counts from 0.
+
+    Attributes:
+        first_day: First day of the traffic.
+        days: How many.
+        scenario: What becomes of the new version.
+    """
+
+    first_day: date = date(2026, 4, 1)
+    days: int = 30
+    scenario: Scenario = "improvement"
+
+    def at(self, share: float, hour: int, minute: int = 0) -> datetime:
+        """A time of the day that is this share into the traffic."""
+        day = self.first_day + timedelta(days=min(self.days - 1, int(self.days * share)))
+        return datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
+
+    @property
+    def start(self) -> datetime:
+        """Start of the first day."""
+        return self.at(0.0, 0)
+
+    @property
+    def end(self) -> datetime:
+        """End of the last day."""
+        return self.start + timedelta(days=self.days)
+
+    @property
+    def switch(self) -> datetime:
+        """From here on version 7 answers."""
+        return self.at(0.5, 0)
+
+    @property
+    def storm(self) -> datetime:
+        """A client retries without end."""
+        return self.at(0.4, 15, 20)
+
+    @property
+    def burst(self) -> datetime:
+        """An evening of insults."""
+        return self.at(0.28, 19, 30)
+
+    @property
+    def spike(self) -> datetime:
+        """An hour of recitals."""
+        return self.at(0.72, 14)
+
+    @property
+    def incident(self) -> datetime:
+        """The index breaks, in the scenario of that name."""
+        return self.at(0.79, 10)
+
+    @property
+    def sampled_from(self) -> datetime:
+        """From here on the endpoint logs only a part of its calls."""
+        return self.at(0.84, 0)
+
+    def version(self, when: datetime) -> str:
+        """The version that answers."""
+        return "7" if when >= self.switch else "6"
+
+    def broken(self, when: datetime) -> bool:
+        """Whether the incident goes on."""
+        return self.scenario == "incident" and self.incident <= when < self.incident + INCIDENT_LENGTH
+
+    def fraction(self, when: datetime) -> float:
+        """Share of the calls that the endpoint logs."""
+        return SAMPLED_FRACTION if when >= self.sampled_from else 1.0
+
+    def commit(self, day: date) -> int:
+        """Number of the commit that a row of this day belongs to."""
+        return min(COMMITS - 1, (day - self.first_day).days * COMMITS // self.days)
+
+
+def generate_traffic(out: Path, plan: Plan, *, requests: int, seed: int) -> list[list[Row]]:
+    """The traffic, in the commits in which it reaches the table.
 
     Args:
-        requests: Different requests; about two in a hundred come twice on top.
+        out: The demo's folder, with its registry.
+        plan: When what happens.
+        requests: Calls that the log holds; some come twice and some are ratings on top.
         seed: Decides everything.
-        year: April of which year.
 
     Returns:
         The commits, each a list of rows in no particular order.
 
     Raises:
-        ValueError: With fewer than 100 requests there is no room for what the month has to show.
+        ValueError: With fewer than 100 requests or 4 days there is no room for what the traffic has to show.
     """
     if requests < 100:
         raise ValueError(f"requests must be 100 or more; got {requests}")
+    if plan.days < 4:
+        raise ValueError(f"days must be 4 or more; got {plan.days}")
     rng = Random(f"traffic {seed}")  # noqa: S311
-    rows = _month(requests, year, rng)
-    damaged = _damage(rows, rng)
-    return _commits(rows, damaged, rng)
+    rows = _Month(out, plan, rng).rows(requests)
+    damaged = _cut_off(rows, rng)
+    return _commits(rows, damaged, plan, rng)
 
 
 def write_traffic(spark: SparkSession, path: str, commits: Sequence[Sequence[Row]]) -> None:
@@ -97,141 +149,155 @@ def write_traffic(spark: SparkSession, path: str, commits: Sequence[Sequence[Row
         spark.createDataFrame(list(rows), SCHEMA).coalesce(1).write.format("delta").mode("append").save(path)
 
 
-def _month(requests: int, year: int, rng: Random) -> list[Row]:
-    """All rows as the endpoint would log them, without loss or delay."""
-    rows: list[Row] = []
-    for _ in range(round(requests * BURST_SHARE)):
-        rows += _conversation(_within(year, BURST_START, BURST_LENGTH, rng), toxic_prompt(rng), 1, rng)
-    for _ in range(max(2, round(requests * SPIKE_SHARE))):
-        rows += _conversation(_within(year, SPIKE_START, SPIKE_LENGTH, rng), recital_prompt(rng), 1, rng)
-    shared = [_any_prompt(rng) for _ in range(requests // 6)]
-    hours, weights = _rhythm(year)
-    while len(rows) < requests:
-        start = rng.choices(hours, weights)[0] + timedelta(milliseconds=rng.randrange(3_600_000))
-        first = rng.choice(shared) if rng.random() < 0.6 else _any_prompt(rng)
-        turns = rng.choices((1, 2, 3, 4), (85, 8, 5, 2))[0]
-        rows += _conversation(start, first, min(turns, requests - len(rows)), rng)
-    return rows
+class _Month:
+    """All calls of the month, made in order of time within a conversation."""
+
+    def __init__(self, out: Path, plan: Plan, rng: Random) -> None:
+        self.plan, self.rng = plan, rng
+        self.endpoint = Endpoint({version: load_version(out, int(version)) for version in ("6", "7")}, rng)
+        styles = {version: str(model.metadata.metadata["style"]) for version, model in self.endpoint.models.items()}
+        self.crashes = {version: CRASH_SHARE[name] for version, name in styles.items()}
+        self.during_incident = self.endpoint
+        if plan.scenario == "incident":
+            with mlflow_store(out):
+                broken = broken_copy(f"models:/{MODEL}/7", rng)
+            self.during_incident = Endpoint({"7": broken}, rng, slowness=INCIDENT_SLOWNESS)
+
+    def rows(self, requests: int) -> list[Row]:
+        """Rows as the endpoint logs them, without loss or delay."""
+        rng, plan = self.rng, self.plan
+        rows: list[Row] = []
+        for _ in range(round(requests * BURST_SHARE)):
+            rows += self._conversation(plan.burst + rng.random() * BURST_LENGTH, toxic_prompt(rng), user="user-13")
+        for _ in range(max(2, round(requests * SPIKE_SHARE))):
+            rows += self._conversation(plan.spike + rng.random() * SPIKE_LENGTH, recital_prompt(rng))
+        rows += self._storm(max(8, round(requests * STORM_SHARE)))
+        for number in range(OVERSIZE_ROWS):
+            rows += self._conversation(plan.at(0.2 + 0.4 * number, 11), _pasted_log(rng))
+        shared = [self._any_prompt() for _ in range(requests // 6)]
+        hours, weights = self._rhythm()
+        if plan.scenario == "incident":
+            rows += self._incident(requests // 25)
+        while len(rows) < requests:
+            start = rng.choices(hours, weights)[0] + timedelta(milliseconds=rng.randrange(3_600_000))
+            first = rng.choice(shared) if rng.random() < 0.6 else self._any_prompt()
+            turns = rng.choices((1, 2, 3, 4), (85, 8, 5, 2))[0]
+            rows += self._conversation(start, first, turns=turns)[: requests - len(rows)]
+        rated = rng.sample([row for row in rows if row["status_code"] == 200], max(2, round(requests * FEEDBACK_SHARE)))
+        return rows + [feedback_row(row, self._later(row), rng) for row in rated]
+
+    def _later(self, row: Row) -> datetime:
+        """When a user may rate an answer."""
+        when = datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC) + timedelta(minutes=self.rng.randint(1, 90))
+        return min(when, self.plan.end - timedelta(milliseconds=1))
+
+    def _rhythm(self) -> tuple[list[datetime], list[float]]:
+        """Every hour and how busy it is."""
+        hours = [self.plan.start + timedelta(hours=hour) for hour in range(self.plan.days * 24)]
+        return hours, [HOURLY[hour.hour] * (WEEKEND if hour.weekday() >= 5 else 1.0) for hour in hours]
+
+    def _any_prompt(self) -> Prompt:
+        kind: Callable[[Random], Prompt]
+        kind = self.rng.choices((greeting_prompt, toxic_prompt, civil_prompt), (8, 3, 89))[0]
+        return kind(self.rng)
+
+    def _user(self) -> str | None:
+        """A few users ask much, and some calls name none."""
+        if self.rng.random() < 0.3:
+            return None
+        return f"user-{min(int(self.rng.expovariate(0.15)), USERS - 1):02}"
+
+    def _storm(self, calls: int) -> Iterator[Row]:
+        """A client that sends the same request every second, whatever it is told: most calls are refused."""
+        body = {"messages": [{"role": "user", "content": civil_prompt(self.rng).text}], "user": "user-39"}
+        for number in range(calls):
+            when = self.plan.storm + timedelta(seconds=number)
+            yield self.endpoint.call(self.plan.version(when), body, when)
+
+    def _incident(self, calls: int) -> list[Row]:
+        """People ask again and again while the index is broken."""
+        rows: list[Row] = []
+        while len(rows) < calls:
+            rows += self._conversation(self.plan.incident + self.rng.random() * INCIDENT_LENGTH, civil_prompt(self.rng))
+        return rows
+
+    def _conversation(self, start: datetime, prompt: Prompt, *, turns: int = 1, user: str | None = None) -> list[Row]:
+        """The logged rows of up to ``turns`` turns; each holds the messages before it. An error ends it."""
+        rng = self.rng
+        shape = "chat" if turns > 1 or prompt.kind == "recital" else rng.choices(list(SHAPES), list(SHAPES.values()))[0]
+        options: dict[str, Any] = {"max_tokens": 4096, "temperature": 0.2}
+        if turns > 1:
+            options["databricks_options"] = {"conversation_id": new_id(rng)}
+        if name := user or self._user():
+            options["user"] = name
+        if rng.random() < 0.15:
+            options["include_usage"] = False
+        rows: list[Row] = []
+        history: Messages = []
+        for _ in range(turns):
+            if start >= self.plan.end:
+                break
+            row, reply = self._turn(start, _request(shape, prompt, history, options, rng))
+            if rng.random() < self.plan.fraction(start):
+                rows.append(row)
+            if reply is None:
+                break
+            history = [*history, {"role": "user", "content": prompt.text}, {"role": "assistant", "content": reply}]
+            start += timedelta(milliseconds=row["execution_time_ms"] + rng.randint(15_000, 240_000))
+            prompt = follow_up(prompt, rng)
+        return rows
+
+    def _turn(self, when: datetime, body: dict[str, Any]) -> tuple[Row, str | None]:
+        """A call, and what a chat shows as its answer: None where it failed."""
+        version, broken = self.plan.version(when), self.plan.broken(when)
+        endpoint = self.during_incident if broken else self.endpoint
+        crash = self.rng.random() < (INCIDENT_CRASHES if broken else self.crashes[version])
+        if self.rng.random() < 0.6:
+            body["client_request_id"] = new_id(self.rng)
+        if "messages" in body and self.rng.random() < MALFORMED_SHARE:
+            del body["messages"][-1]["content"]  # what a client with a bug sends
+        row = endpoint.call(version, body, when, fraction=self.plan.fraction(when), crash=crash)
+        return row, _reply(row) if row["status_code"] == 200 else None
 
 
-def _rhythm(year: int) -> tuple[list[datetime], list[float]]:
-    """Every hour of the month and how busy it is."""
-    first = datetime(year, MONTH, 1, tzinfo=UTC)
-    hours = [first + timedelta(hours=hour) for hour in range(LAST_DAYS[-1] * 24)]
-    return hours, [HOURLY[hour.hour] * (WEEKEND if hour.weekday() >= 5 else 1.0) for hour in hours]
+def _request(shape: str, prompt: Prompt, history: Messages, options: dict[str, Any], rng: Random) -> dict[str, Any]:
+    if shape == "split":
+        return {"dataframe_split": {"index": [0], "columns": ["query"], "data": [[prompt.text]]}}
+    if shape == "records":
+        more = [civil_prompt(rng).text for _ in range(rng.randint(0, 2))]
+        return {"dataframe_records": [{"query": text} for text in (prompt.text, *more)]}
+    body = {"messages": [*history, {"role": "user", "content": prompt.text}], **options}
+    return body | {"return_sources": True} if shape == "chain" else body
 
 
-def _within(year: int, start: tuple[int, int, int], length: timedelta, rng: Random) -> datetime:
-    day, hour, minute = start
-    return datetime(year, MONTH, day, hour, minute, tzinfo=UTC) + rng.random() * length
+def _reply(row: Row) -> str | None:
+    body = json.loads(row["response"]) if row["response"] else None
+    return body["choices"][0]["message"]["content"] if isinstance(body, dict) and "choices" in body else ""
 
 
-def _any_prompt(rng: Random) -> Prompt:
-    kind = rng.choices((greeting_prompt, toxic_prompt, civil_prompt), (8, 3, 89))[0]
-    return kind(rng)
+def _pasted_log(rng: Random) -> Prompt:
+    """A question with a log file pasted into it: more than an inference table takes."""
+    asked = civil_prompt(rng)
+    line = f"{asked.topic.name}: step {rng.randrange(1000)} took longer than it should\n"
+    return Prompt(f"{asked.text}\n{line * (MAX_PAYLOAD_BYTES // len(line) + 1)}", "question", asked.topic)
 
 
-def _conversation(start: datetime, prompt: Prompt, turns: int, rng: Random) -> list[Row]:
-    """One row per turn; the messages of a turn hold all turns before it. An error ends it."""
-    shape = "chat" if turns > 1 or prompt.kind == "recital" else rng.choices(list(SHAPES), list(SHAPES.values()))[0]
-    options: dict[str, Any] = {"max_tokens": 4096, "temperature": 0.2}
-    if turns > 1:
-        options["databricks_options"] = {"conversation_id": _uuid(rng)}
-    if rng.random() < 0.4:
-        options["user"] = f"user-{rng.randrange(200):03}"
-    rows: list[Row] = []
-    history: Messages = []
-    while start.month == MONTH and len(rows) < turns:
-        more = [civil_prompt(rng) for _ in range(rng.randint(0, 2) if shape == "records" else 0)]
-        row, reply = _turn(start, Call(shape, [prompt, *more], history, options), rng)
-        rows.append(row)
-        if reply is None:
-            break
-        history = [*history, {"role": "user", "content": prompt.text}, {"role": "assistant", "content": reply}]
-        start += timedelta(milliseconds=row["execution_time_ms"] + rng.randint(15_000, 240_000))
-        prompt = follow_up(prompt, rng)
-    return rows
-
-
-def _turn(when: datetime, call: Call, rng: Random) -> tuple[Row, str | None]:
-    """The logged row and the answer to the first prompt, which is None when the request failed."""
-    version = "7" if when.day >= FIRST_DAY_OF_7 else "6"
-    reply: str | None = None
-    if rng.random() < ERROR_RATE[version]:
-        status, code, message = rng.choice(ERRORS)
-        body: Any = {"error_code": code, "message": message}
-        took = rng.lognormvariate(log(4000 if status == 500 else 8), 0.5)
-    else:
-        status = 200
-        replies = [answer(prompt, version, rng) for prompt in call.prompts]
-        body, reply = _response(call, replies, when, rng), replies[0]
-        words = sum(len(text.split()) for text in replies)
-        took = rng.lognormvariate(log(START_MS[version]), 0.45) + words * MS_PER_WORD[version]
-    client_id = _uuid(rng) if rng.random() < 0.6 else None
-    row: Row = {
-        "client_request_id": client_id,
-        "databricks_request_id": _uuid(rng),
-        "date": when.date(),
-        "timestamp_ms": _epoch_ms(when),
-        "status_code": status,
-        "sampling_fraction": 1.0,
-        "execution_time_ms": max(1, round(took)),
-        "request": json.dumps(_request(call) | ({"client_request_id": client_id} if client_id else {})),
-        "response": json.dumps(body),
-        "request_metadata": {"endpoint_name": ENDPOINT, "model_name": MODEL, "model_version": version},
-    }
-    return row, reply
-
-
-def _request(call: Call) -> dict[str, Any]:
-    texts = [prompt.text for prompt in call.prompts]
-    if call.shape == "split":
-        return {"dataframe_split": {"index": [0], "columns": ["query"], "data": [texts]}}
-    if call.shape == "records":
-        return {"dataframe_records": [{"query": text} for text in texts]}
-    return {"messages": [*call.history, {"role": "user", "content": texts[0]}], **call.options}
-
-
-def _response(call: Call, replies: list[str], when: datetime, rng: Random) -> Any:
-    if call.shape in ("split", "records"):
-        return {"predictions": replies}
-    if call.shape == "array":
-        page = call.prompts[0].topic.name.lower().replace(" ", "-")
-        return [{"result": replies[0], "sources": [f"docs/{page}/{rng.randint(1, 40)}.html"]}]
-    message = {"role": "assistant", "content": replies[0]}
-    body: dict[str, Any] = {
-        "id": f"chatcmpl-{_uuid(rng)}",
-        "object": "chat.completion",
-        "created": _epoch_ms(when) // 1000,
-        "model": MODEL,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-    }
-    if rng.random() < 0.85:
-        read = sum(_tokens(text) for text in [*(m["content"] for m in call.history), call.prompts[0].text])
-        wrote = _tokens(replies[0])
-        body["usage"] = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
-    return body
-
-
-def _damage(rows: list[Row], rng: Random) -> set[str]:
-    """Cuts off some request payloads and takes away some responses; returns the ids of those rows."""
-    chats = [row for row in rows if row["status_code"] == 200 and row["request"].startswith('{"messages"')]
-    chosen = rng.sample(chats, BROKEN_ROWS + NULL_ROWS)
-    for row in chosen[:BROKEN_ROWS]:
+def _cut_off(rows: list[Row], rng: Random) -> set[str]:
+    """Cuts some request payloads off, as no endpoint should; returns the ids of those rows."""
+    chats = [row for row in rows if row["status_code"] == 200 and (row["request"] or "").startswith('{"messages"')]
+    chosen = rng.sample(chats, BROKEN_ROWS)
+    for row in chosen:
         row["request"] = row["request"][: len(row["request"]) * 2 // 3]
-    for row in chosen[BROKEN_ROWS:]:
-        row["response"] = None
     return {row["databricks_request_id"] for row in chosen}
 
 
-def _commits(rows: list[Row], damaged: set[str], rng: Random) -> list[list[Row]]:
+def _commits(rows: list[Row], damaged: set[str], plan: Plan, rng: Random) -> list[list[Row]]:
     """The rows by the commit that brings them; some come a commit or two late, some twice."""
-    commits: list[list[Row]] = [[] for _ in LAST_DAYS]
-    last = len(commits) - 1
+    commits: list[list[Row]] = [[] for _ in range(COMMITS)]
+    last = COMMITS - 1
     for row in rows:
-        due = _due(row["date"])
         late = rng.choice((1, 1, 1, 2)) if rng.random() < LATE_SHARE else 0
-        commits[min(due + late, last)].append(row)
+        commits[min(plan.commit(row["date"]) + late, last)].append(row)
     twice = [(index, row) for index, commit in enumerate(commits) for row in commit]
     twice = [(index, row) for index, row in twice if row["databricks_request_id"] not in damaged]
     for index, row in rng.sample(twice, round(len(rows) * DUPLICATE_SHARE)):
@@ -239,21 +305,3 @@ def _commits(rows: list[Row], damaged: set[str], rng: Random) -> list[list[Row]]
     for commit in commits:
         rng.shuffle(commit)
     return commits
-
-
-def _due(day: date) -> int:
-    """Number of the commit that a row of this day belongs to."""
-    return next(index for index, last_day in enumerate(LAST_DAYS) if day.day <= last_day)
-
-
-def _tokens(text: str) -> int:
-    """About four tokens for three words, as English has with usual vocabularies."""
-    return len(text.split()) * 4 // 3 + 1
-
-
-def _epoch_ms(when: datetime) -> int:
-    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def _uuid(rng: Random) -> str:
-    return str(UUID(int=rng.getrandbits(128), version=4))

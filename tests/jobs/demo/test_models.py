@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from jobs.demo.models import EXAMPLES, TEXTS, toxicity_examples, train_models, train_perplexity, train_toxicity
-from jobs.demo.text import Prompt, answer, civil_prompt, corpus, recital_prompt, toxic_prompt
+from jobs.demo.text import Prompt, civil_prompt, corpus, plain_answer, stiff_answer, toxic_prompt
 
 TOXIC = (
     "You're the dumbest piece of software I have ever had to deal with.",
