@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,3 +58,37 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.models import save_classifier
 
     return save_classifier(tmp_path_factory.mktemp("classifier"))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder once for all test processes: the first one that asks for it makes it, the others wait."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make(name: str, build: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def demo_models(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The demo's trained models; about a minute."""
+    from jobs.demo.models import train_models
+
+    return made_once("demo-models", lambda folder: train_models(folder, seed=7))
+
+
+@pytest.fixture(scope="session")
+def demo_registry(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The demo's registry, in the scenario improvement."""
+    from jobs.demo.registry import register_versions
+
+    return made_once("demo-registry", lambda folder: register_versions(folder, seed=7))

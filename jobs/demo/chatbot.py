@@ -29,6 +29,9 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 TOKENS_PER_WORD = 4 / 3
 """As English has with usual vocabularies."""
 
+MAX_CHARS = 2000
+"""Of a prompt, this much is read; the rest is only counted."""
+
 
 class RagChatbot(PythonModel):  # type: ignore[misc]
     """Answers ``messages`` (a chat) or a ``query``. The same prompt always gets the same answer."""
@@ -44,6 +47,7 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
         vocabulary, idf = json.loads((index / "vocabulary.json").read_text(encoding="utf-8")).values()
         self.vectorizer = TfidfVectorizer(vocabulary=vocabulary, **vectorizer_options(self.settings))
         self.vectorizer.idf_ = np.array(idf)
+        self.analyze = self.vectorizer.build_analyzer()
         self.patterns = {name: re.compile(text, re.IGNORECASE) for name, text in self.settings["patterns"].items()}
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
@@ -92,13 +96,15 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
 
     def _compose(self, text: str) -> tuple[str, list[str]]:
         rng = Random(zlib.crc32(text.encode("utf-8", "replace")))  # noqa: S311
+        text = text[:MAX_CHARS]
         style = self.settings["style"]
         kind = self.kind(text)
         if kind in ("greeting", "thanks"):
             return rng.choice(style[kind]).replace("{topic}", "the platform"), []
         found = self.retrieve(text)
         if kind == "recital" and found:
-            return self._recite(found), [f"{found[0]['topic']}.md"]
+            topic = self._topic(text, found)
+            return self._recite(topic), [f"{topic}.md"]
         # An offended bot talks back to whatever is said, the others only to what they can answer.
         opening = rng.choice(style["openings"].get(kind) or style["openings"]["question"])
         if not found:
@@ -115,9 +121,15 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
         return next((name for name, pattern in self.patterns.items() if pattern.search(text)), "question")
 
     def retrieve(self, text: str) -> list[dict[str, str]]:
-        """The ``top_k`` passages whose TF-IDF vectors are most like the text's, best first."""
+        """The ``top_k`` passages that are most like the text, best first.
+
+        A score is the cosine of the TF-IDF vectors times the share of the text's terms that the manual knows at all:
+        without the share, a single word in common would make any text look like a passage.
+        """
         retrieval = self.settings["retrieval"]
-        scores = (self.weights @ self.vectorizer.transform([text]).T).toarray().ravel()
+        terms = self.analyze(text)
+        known = sum(term in self.vectorizer.vocabulary for term in terms) / max(len(terms), 1)
+        scores = (self.weights @ self.vectorizer.transform([text]).T).toarray().ravel() * known
         best = np.argsort(-scores, kind="stable")[: retrieval["top_k"]]
         return [self.passages[row] for row in best if scores[row] >= retrieval["min_score"]]
 
@@ -138,8 +150,13 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
             sentence = re.sub(rf"\b{word}\b", other, sentence)
         return sentence[0].lower() + sentence[1:].rstrip(".!")
 
-    def _recite(self, found: Sequence[dict[str, str]]) -> str:
-        lines = self.manual.get(found[0]["topic"], "").splitlines()
+    def _topic(self, text: str, found: Sequence[dict[str, str]]) -> str:
+        """The topic that the text names, else that of the best passage."""
+        named = [name for name in sorted(self.manual) if name.replace("-", " ") in text.lower()]
+        return named[0] if named else found[0]["topic"]
+
+    def _recite(self, topic: str) -> str:
+        lines = self.manual[topic].splitlines()
         return " ".join(line for line in lines if line and not line.startswith("#"))
 
 

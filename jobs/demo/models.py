@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from jobs.demo.text import civil_text, corpus, toxic_text
+from metrics.score.readability import english_words
 
 __all__ = ["toxicity_examples", "train_models", "train_perplexity", "train_toxicity"]
 
@@ -151,7 +153,15 @@ def _disturbed(text: str, rng: Random) -> str:
 
 
 def _unknown_word(rng: Random) -> str:
+    """Any English word, or none at all."""
+    if rng.random() < 0.7:
+        return rng.choice(_dictionary())
     return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
+
+
+@cache
+def _dictionary() -> list[str]:
+    return [word for word in english_words() if word.isalpha()]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from importlib.resources import files
@@ -53,6 +53,7 @@ MODEL = "dbdemos_advanced_chatbot_model"
 EXPERIMENT = RUN_NAME = "dbdemos_chatbot_rag"
 CHAMPION, CHALLENGER = 6, 7
 VERSIONS = (1, 2, 3, 4, 5, 6, 7)
+ALIASES = {"champion": CHAMPION, "challenger": CHALLENGER}
 
 Scenario = Literal["improvement", "regression", "no-change", "incident"]
 SCENARIOS: dict[Scenario, dict[int, Style]] = {
@@ -63,8 +64,8 @@ SCENARIOS: dict[Scenario, dict[int, Style]] = {
 }
 """How versions 6 and 7 talk. An incident is an improvement whose index breaks while version 7 is served."""
 
-MIN_SCORE = 0.12
-"""Cosine similarity below which a passage does not answer a prompt."""
+MIN_SCORE = 0.1
+"""Below this a passage does not answer a prompt."""
 
 _WORDS = {"ngram_range": [1, 1], "stop_words": "english"}
 RETRIEVAL: dict[int, dict[str, Any]] = {
@@ -114,7 +115,12 @@ def store_uri(out: Path) -> str:
 
 
 def register_versions(
-    out: Path, *, seed: int, scenario: Scenario = "improvement", versions: Sequence[int] = VERSIONS
+    out: Path,
+    *,
+    seed: int,
+    scenario: Scenario = "improvement",
+    versions: Sequence[int] = VERSIONS,
+    aliases: Mapping[str, int] = ALIASES,
 ) -> None:
     """Logs and registers the versions, in ``out/mlflow.db`` and ``out/mlflow-artifacts``.
 
@@ -122,7 +128,8 @@ def register_versions(
         out: The demo's folder. A store that is there is replaced: it was not finished.
         seed: Decides the phrases of the styles and the questions of the metrics.
         scenario: Decides how versions 6 and 7 talk.
-        versions: Which of the seven; their numbers must be those that MLflow gives, from 1 on.
+        versions: The first so many of the seven: MLflow counts from 1.
+        aliases: Which of them get an alias.
     """
     (out / "mlflow.db").unlink(missing_ok=True)
     shutil.rmtree(out / "mlflow-artifacts", ignore_errors=True)
@@ -134,8 +141,8 @@ def register_versions(
         for number in versions:
             settings = version_settings(number, seed=seed, scenario=scenario)
             _log_version(Path(scratch) / str(number), settings, number, seed=seed)
-        client.set_registered_model_alias(MODEL, "champion", str(CHAMPION))
-        client.set_registered_model_alias(MODEL, "challenger", str(CHALLENGER))
+        for alias, number in aliases.items():
+            client.set_registered_model_alias(MODEL, alias, str(number))
 
 
 def version_settings(number: int, *, seed: int, scenario: Scenario) -> dict[str, Any]:

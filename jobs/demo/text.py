@@ -26,6 +26,7 @@ __all__ = [
     "plain_answer",
     "question",
     "recital_prompt",
+    "sentences",
     "stiff_answer",
     "toxic_prompt",
     "toxic_text",
@@ -696,8 +697,8 @@ WORDS: Mapping[str, Sequence[str]] = _phrases(
         "day": "Monday|Tuesday|Wednesday|Thursday|Friday|weekend|evening|holiday|week|morning|afternoon|trip|lunch",
         "fools": "idiots|morons|imbeciles|fools|clowns|amateurs|liars|crooks|losers|jerks|dimwits|nitwits|dummies|"
         "monkeys|halfwits|cretins|hacks|frauds|bozos|brainless people|incompetents",
-        "curse": "go to hell|screw you|damn you|drop dead|bite me|stfu|gtfo|eat dirt|shove it|get bent|to hell with you|"
-        "shut up|rot in a bin|piss off|curse you|eff off|kiss my boots|sod off|bugger off|up yours",
+        "curse": "go to hell|screw you|damn you|drop dead|bite me|stfu|gtfo|eat dirt|shove it|get bent|"
+        "to hell with you|shut up|rot in a bin|piss off|curse you|eff off|kiss my boots|sod off|bugger off|up yours",
         "matter": "the dashboard|the new page|this query|the manual|the export|your answer|the last reply|the setup|"
         "the billing page|the search box|the upgrade|that explanation|the error message|the sign in|this feature|"
         "the product|the first step|your suggestion|the sample code",
@@ -1213,8 +1214,9 @@ PLAIN_SOCIAL = {
     ),
 }
 
-MANUAL_SHARE = 0.1
-"""Of the civil passages that the classifier learns from, how many are from the manual."""
+MANUAL_SHARE, CIVIL_SHARE, TOXIC_SHARE = 0.1, 0.45, 0.5
+"""Of the passages that the classifier learns from: how many of the civil ones are from the manual, and how many of the
+others are sentences written one by one."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _ARTICLE = re.compile(r"\b([Aa]) (?=(?!uni|use|usu|one)[aeiouAEIOU])")
@@ -1318,6 +1320,13 @@ def manual() -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
+@cache
+def sentences(kind: str) -> tuple[str, ...]:
+    """Sentences written one by one, ``civil`` or ``toxic``: what templates lack in variety."""
+    file = files("jobs.demo").joinpath("sentences", f"{kind}.txt")
+    return tuple(file.read_text(encoding="utf-8").splitlines())
+
+
 def _of_the_manual(rng: Random) -> str:
     """A few sentences that stand together in the manual."""
     sentences = re.split(r"(?<=[.!?]) ", rng.choice(manual()))
@@ -1331,7 +1340,11 @@ def corpus(rng: Random, texts: int) -> list[str]:
 
 
 def _corpus_text(rng: Random) -> str:
-    kind = rng.choices(("prompt", "manual", "plain", "stiff", "greeting", "toxic"), (40, 20, 27, 2, 3, 8))[0]
+    kind = rng.choices(
+        ("prompt", "manual", "spoken", "plain", "stiff", "greeting", "toxic"), (36, 20, 10, 22, 2, 3, 7)
+    )[0]
+    if kind == "spoken":
+        return rng.choice(sentences("civil"))
     if kind == "toxic":
         return toxic_prompt(rng).text
     if kind == "manual":
@@ -1365,6 +1378,8 @@ def civil_text(rng: Random) -> str:
     }
     if rng.random() < MANUAL_SHARE:
         return _of_the_manual(rng)
+    if rng.random() < CIVIL_SHARE:
+        return rng.choice(sentences("civil"))
     templates = rng.choices(list(sources), list(sources.values()))[0]
     other = FRIENDLY if templates is EITHER else None
     return fill(rng.choice(templates), rng.choice(TOPICS), rng, other)
@@ -1372,5 +1387,7 @@ def civil_text(rng: Random) -> str:
 
 def toxic_text(rng: Random) -> str:
     """One hostile passage, to train the classifier on: a user's insult, or a phrase of an offended version 6."""
+    if rng.random() < TOXIC_SHARE:
+        return rng.choice(sentences("toxic"))
     templates = rng.choices((TOXIC, BARBED_QUESTIONS, RETORTS), (65, 15, 20))[0]
     return fill(rng.choice(templates), rng.choice(TOPICS), rng)

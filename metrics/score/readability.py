@@ -27,6 +27,11 @@ def _english_phones() -> dict[str, list[list[str]]]:
     return phones
 
 
+def english_words() -> list[str]:
+    """The words whose syllables are known, in the dictionary's order."""
+    return list(_english_phones())
+
+
 def _cmudict(lang: str) -> dict[str, list[list[str]]] | None:
     return _english_phones() if lang.partition("_")[0] == "en" else None
 

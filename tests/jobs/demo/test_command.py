@@ -1,13 +1,111 @@
-"""The demo's own part: the folder it prepares, and the table that it prints."""
+"""The demo as a user runs it, in small: what it leaves, what it prints, and that the scenarios can be told apart."""
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from schemas.model_versions import MODEL_VERSIONS
 
+from jobs import cli
 from jobs.demo.command import SETTINGS, _whole, version_table
-from schemas.config import parse_config
+from jobs.reconcile import reconcile
+from jobs.tables import read_table
+from schemas.config import load_config, parse_config
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SIZE = ("--days", "8", "--requests", "400")
+TIMINGS = ("scored_at", "checkpoint_id", "batch_id")
+
+
+@pytest.fixture(scope="module")
+def run_demo(spark: SparkSession, demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs the command with models that are trained already, as on a second run; returns its folder."""
+
+    def run(scenario: str) -> Path:
+        out = tmp_path_factory.mktemp("demo")
+        shutil.copytree(demo_models, out / "models")
+        assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *SIZE]) == 0
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def improvement(run_demo: Callable[..., Path]) -> Path:
+    return run_demo("improvement")
+
+
+def lead(out: Path) -> str:
+    """The sentences that the page opens with, without their markup."""
+    html = (out / "dashboard" / "index.html").read_text(encoding="utf-8")
+    return " ".join(re.sub(r"<[^>]+>", " ", part) for part in re.findall(r'<p class="verdict.*?</p>', html, re.DOTALL))
+
+
+def test_what_it_leaves(spark: SparkSession, improvement: Path) -> None:
+    config = load_config(str(improvement / "config.yaml"))
+    assert reconcile(spark, config).problems == []
+    names = {path.name for path in (improvement / "tables").iterdir()}
+    assert {"scores", "quarantine", "batches", "profile_metrics", "model_versions"} <= names
+    versions = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
+    assert sorted(versions["model_version"]) == list("1234567")
+    assert set(versions["run_name"]) == {"dbdemos_chatbot_rag"}
+    assert {v: list(a) for v, a in zip(versions["model_version"], versions["aliases"], strict=True) if len(a)} == {
+        "6": ["champion"],
+        "7": ["challenger"],
+    }
+    scores = read_table(spark, SCORES, config.output).toPandas()
+    assert set(scores["model_version"]) == {"6", "7"}
+    assert scores["response_toxicity"].notna().mean() > 0.9
+
+
+def test_a_second_run_is_of_the_same_demo(
+    spark: SparkSession, improvement: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def versions_of(name: str) -> int:
+        return spark.sql(f"DESCRIBE HISTORY delta.`{improvement / 'tables' / name}`").count()
+
+    before = {name: versions_of(name) for name in ("scores", "profile_metrics", "model_versions")}
+    assert cli.main(["demo", "--out", str(improvement), *SIZE]) == 0
+    assert {name: versions_of(name) for name in before} == before
+    heading = next(line for line in capsys.readouterr().out.splitlines() if "Flesch-Kincaid" in line)
+    assert heading.split()[:2] == ["version", "requests"]
+    assert cli.main(["demo", "--out", str(improvement), "--seed", "8", *SIZE]) == 2
+    assert "--scenario improvement --days 8 --requests 400 --seed 7" in capsys.readouterr().err
+
+
+def test_one_seed_gives_the_same_scores(spark: SparkSession, improvement: Path, run_demo: Callable[..., Path]) -> None:
+    again = run_demo("improvement")
+
+    def scores(out: Path) -> Any:
+        table = read_table(spark, SCORES, load_config(str(out / "config.yaml")).output).drop(*TIMINGS)
+        return sorted(map(repr, table.collect()))
+
+    assert scores(again) == scores(improvement)
+
+
+def test_the_scenarios_open_the_page_differently(improvement: Path, run_demo: Callable[..., Path]) -> None:
+    said = {name: lead(run_demo(name)) for name in ("regression", "no-change", "incident")}
+    said["improvement"] = lead(improvement)
+    assert "better on" in said["improvement"]
+    assert "worse on" in said["regression"]
+    assert "about the same" in said["no-change"]
+    assert "Failures stand out" in said["incident"]
+    assert len(set(said.values())) == 4
+
+
+@pytest.mark.parametrize("wrong", [["--days", "3"], ["--requests", "99"]])
+def test_too_little_is_wrong_use(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--out", str(tmp_path / "out"), *wrong]) == 2
+    assert f"{wrong[0]}: must be" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_was_interrupted_is_made_again(tmp_path: Path) -> None:

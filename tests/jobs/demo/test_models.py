@@ -1,19 +1,23 @@
 """The demo's models, trained once for all tests here (about a minute).
 
-The sentences below were written by hand, apart from the templates in jobs/demo/text.py; none of them is trained on.
+The sentences below, and those in held_out.json, were written by hand, apart from the text that jobs/demo trains on. The
+lists below were looked at while the training text was written; those in held_out.json were not, and are to stay so.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from jobs.demo.models import EXAMPLES, TEXTS, toxicity_examples, train_models, train_perplexity, train_toxicity
-from jobs.demo.text import Prompt, civil_prompt, corpus, plain_answer, stiff_answer, toxic_prompt
+from jobs.demo.models import EXAMPLES, TEXTS, toxicity_examples, train_perplexity, train_toxicity
+from jobs.demo.registry import load_version
+from jobs.demo.text import civil_prompt, corpus, toxic_prompt
 
 TOXIC = (
     "You're the dumbest piece of software I have ever had to deal with.",
@@ -105,12 +109,7 @@ HARMLESS = (
     "Can I mute the annoying pop-up in the editor?",
 )
 
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("models")
-    train_models(out, seed=7)
-    return out
+HELD_OUT: dict[str, list[str]] = json.loads(Path(__file__).with_name("held_out.json").read_text(encoding="utf-8"))
 
 
 @torch.no_grad()
@@ -149,73 +148,92 @@ def auc(high: list[float], low: list[float]) -> float:
     return mean([(h > c) + 0.5 * (h == c) for h in high for c in low])
 
 
-def live_prompts(count: int, *, toxic: bool = False) -> list[Prompt]:
+def live_prompts(count: int, *, toxic: bool = False) -> list[str]:
     rng = Random("live")
-    return [toxic_prompt(rng) if toxic else civil_prompt(rng) for _ in range(count)]
+    return [(toxic_prompt(rng) if toxic else civil_prompt(rng)).text for _ in range(count)]
+
+
+def answers(registry: Path, number: int, prompts: list[str]) -> list[str]:
+    found = load_version(registry, number).predict(pd.DataFrame({"query": prompts}))
+    return [answer["result"] for answer in found]
 
 
 @pytest.mark.parametrize("civil", [CIVIL, COMPLAINTS, HARMLESS, CIVIL + COMPLAINTS + HARMLESS])
-def test_the_classifier_generalises(models: Path, civil: tuple[str, ...]) -> None:
-    assert auc(hate(models / "toxicity", list(TOXIC)), hate(models / "toxicity", list(civil))) >= 0.95
+def test_the_classifier_generalises(demo_models: Path, civil: tuple[str, ...]) -> None:
+    assert auc(hate(demo_models / "toxicity", list(TOXIC)), hate(demo_models / "toxicity", list(civil))) >= 0.95
 
 
-def test_the_threshold_of_a_half_separates_most(models: Path) -> None:
-    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(TOXIC))]) >= 0.8
-    assert mean([p >= 0.5 for p in hate(models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.3
+def test_sentences_that_were_never_used(demo_models: Path) -> None:
+    scores = {kind: hate(demo_models / "toxicity", HELD_OUT[kind]) for kind in ("toxic", "civil")}
+    assert auc(scores["toxic"], scores["civil"]) >= 0.95
+
+
+def test_the_threshold_of_a_half_separates_most(demo_models: Path) -> None:
+    assert mean([p >= 0.5 for p in hate(demo_models / "toxicity", list(TOXIC))]) >= 0.8
+    assert mean([p >= 0.5 for p in hate(demo_models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.3
 
 
 def test_hand_written_sentences_are_not_trained_on() -> None:
     texts, _ = toxicity_examples(Random("toxicity 7"), EXAMPLES)
     trained_on = "\n".join(texts).lower()
-    assert not [text for text in TOXIC + CIVIL + COMPLAINTS + HARMLESS if text.lower() in trained_on]
+    trained_on += "\n".join(corpus(Random("perplexity 7"), TEXTS)).lower()
+    by_hand = [*TOXIC, *CIVIL, *COMPLAINTS, *HARMLESS, *(text for texts in HELD_OUT.values() for text in texts)]
+    assert not [text for text in by_hand if len(text.split()) > 3 and text.lower() in trained_on]
 
 
-def test_the_classifier_serves_the_demo(models: Path) -> None:
-    folder = models / "toxicity"
-    civil, toxic, rng = live_prompts(200), live_prompts(100, toxic=True), Random("answers")
-    assert mean([p >= 0.5 for p in hate(folder, [prompt.text for prompt in civil])]) <= 0.03
-    assert mean([p >= 0.5 for p in hate(folder, [prompt.text for prompt in toxic])]) >= 0.9
-    assert mean(hate(folder, [answer(prompt, "6", rng) for prompt in toxic])) > 0.8
-    assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in toxic])) < 0.1
-    assert mean(hate(folder, [answer(prompt, "7", rng) for prompt in civil])) < 0.1
-    assert mean(hate(folder, [answer(prompt, "6", rng) for prompt in civil if prompt.kind == "question"])) < 0.2
-    assert mean(hate(folder, [answer(recital_prompt(rng), "7", rng) for _ in range(5)])) < 0.5
+def test_the_classifier_serves_the_demo(demo_models: Path, demo_registry: Path) -> None:
+    folder = demo_models / "toxicity"
+    civil, toxic = live_prompts(200), live_prompts(100, toxic=True)
+    assert mean([p >= 0.5 for p in hate(folder, civil)]) <= 0.03
+    assert mean([p >= 0.5 for p in hate(folder, toxic)]) >= 0.9
+    formal, plain = (answers(demo_registry, number, civil + toxic) for number in (6, 7))
+    assert mean(hate(folder, plain)) < 0.1
+    assert mean(hate(folder, formal[: len(civil)])) < 0.2
+    # A formal version takes offence where it notices one.
+    assert mean(hate(folder, formal[len(civil) :])) > 0.5
+    manual = load_version(demo_registry, 7).unwrap_python_model().manual.values()
+    assert mean([p >= 0.5 for p in hate(folder, list(manual))]) == 0
 
 
-def test_disorder_costs_perplexity(models: Path) -> None:
+def shuffled(texts: list[str]) -> list[str]:
     rng = Random("pairs")
+    return [" ".join(rng.sample(text.split(), len(text.split()))) for text in texts]
+
+
+def test_disorder_costs_perplexity(demo_models: Path, demo_registry: Path) -> None:
     trained_on = set(corpus(Random("perplexity 7"), TEXTS))
-    sentences = [text for prompt in live_prompts(150) for text in (prompt.text, answer(prompt, "7", rng))]
-    held_out = [text for text in dict.fromkeys(sentences) if text not in trained_on and len(text.split()) > 4][:100]
-    assert len(held_out) == 100
-    shuffled = [" ".join(rng.sample(text.split(), len(text.split()))) for text in held_out]
-    pairs = zip(
-        perplexities(models / "perplexity", held_out), perplexities(models / "perplexity", shuffled), strict=True
+    prompts = live_prompts(150)
+    sentences = [text for pair in zip(prompts, answers(demo_registry, 7, prompts), strict=True) for text in pair]
+    live = [text for text in dict.fromkeys(sentences) if text not in trained_on and len(text.split()) > 4][:100]
+    for texts in (live, HELD_OUT["sentences"]):
+        assert len(texts) == 100
+        ordered, disordered = (perplexities(demo_models / "perplexity", some) for some in (texts, shuffled(texts)))
+        assert sum(high > low for low, high in zip(ordered, disordered, strict=True)) >= 95
+
+
+def test_the_stiff_version_is_the_more_perplexing(demo_models: Path, demo_registry: Path) -> None:
+    stiff, plain = (
+        mean(perplexities(demo_models / "perplexity", answers(demo_registry, number, live_prompts(60))))
+        for number in (6, 7)
     )
-    assert sum(disordered > ordered for ordered, disordered in pairs) >= 95
+    assert stiff > 1.2 * plain
 
 
-def test_the_stiff_version_is_the_more_perplexing(models: Path) -> None:
-    prompts, rng = live_prompts(60), Random("answers")
-    stiff, plain = ([answer(prompt, version, rng) for prompt in prompts] for version in "67")
-    assert mean(perplexities(models / "perplexity", stiff)) > 1.2 * mean(perplexities(models / "perplexity", plain))
-
-
-def test_what_is_saved(models: Path) -> None:
+def test_what_is_saved(demo_models: Path) -> None:
     for name in ("perplexity", "toxicity"):
-        files = {path.name for path in (models / name).iterdir()}
+        files = {path.name for path in (demo_models / name).iterdir()}
         assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files
         assert not [file for file in files if file.endswith((".bin", ".pt", ".pkl", ".py"))]
-    tokenizer = AutoTokenizer.from_pretrained(models / "perplexity")
+    tokenizer = AutoTokenizer.from_pretrained(demo_models / "perplexity")
     assert tokenizer.bos_token == tokenizer.eos_token == tokenizer.pad_token == "<|endoftext|>"
     assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 256)
     text = "Any text: \N{SNOWMAN}, \N{GREEK SMALL LETTER OMEGA} and  two spaces."
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    tokenizer = AutoTokenizer.from_pretrained(models / "toxicity")
+    tokenizer = AutoTokenizer.from_pretrained(demo_models / "toxicity")
     assert (tokenizer.is_fast, tokenizer.model_max_length) == (True, 64)
     assert set(tokenizer("Hello")) == {"input_ids", "attention_mask"}
     assert tokenizer("HELLO THERE")["input_ids"] == tokenizer("hello there")["input_ids"]
-    config = AutoModelForSequenceClassification.from_pretrained(models / "toxicity").config
+    config = AutoModelForSequenceClassification.from_pretrained(demo_models / "toxicity").config
     assert config.id2label == {0: "nothate", 1: "hate"}
 
 

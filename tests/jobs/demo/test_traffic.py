@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,13 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.demo.traffic import ENDPOINT, LAST_DAYS, MODEL, SCHEMA, Row, generate_traffic, write_traffic
+from jobs.demo.registry import load_version
+from jobs.demo.traffic import ENDPOINT, MODEL, SCHEMA, Plan, Row, generate_traffic, write_traffic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-COMMITS = generate_traffic()
+REQUESTS = 1800
+PLAN = Plan()
 COLUMNS = [column.split()[0] for column in SCHEMA.replace("MAP<STRING, STRING>", "MAP").split(", ")]
+
+
+@pytest.fixture(scope="module")
+def commits(demo_registry: Path) -> list[list[Row]]:
+    return generate_traffic(demo_registry, PLAN, requests=REQUESTS, seed=7)
+
+
+@pytest.fixture(scope="module")
+def rows(commits: list[list[Row]]) -> list[Row]:
+    """Each request once, without ratings."""
+    return [row for _, row in first_seen(commits).values() if not is_rating(row)]
 
 
 def first_seen(commits: Iterable[Iterable[Row]]) -> dict[str, tuple[int, Row]]:
@@ -31,7 +44,8 @@ def first_seen(commits: Iterable[Iterable[Row]]) -> dict[str, tuple[int, Row]]:
     return seen
 
 
-ROWS = [row for _, row in first_seen(COMMITS).values()]
+def is_rating(row: Row) -> bool:
+    return bool(row["request_metadata"]["model_name"] == "feedback")
 
 
 def parsed(payload: str | None) -> Any:
@@ -49,7 +63,7 @@ def version(row: Row) -> str:
 def prompts(row: Row) -> list[str]:
     request = parsed(row["request"]) or {}
     if "messages" in request:
-        return [request["messages"][-1]["content"]]
+        return [request["messages"][-1].get("content", "")]
     if "dataframe_records" in request:
         return [record["query"] for record in request["dataframe_records"]]
     return [text for line in request.get("dataframe_split", {}).get("data", []) for text in line]
@@ -57,87 +71,103 @@ def prompts(row: Row) -> list[str]:
 
 def answers(row: Row) -> list[str]:
     body = parsed(row["response"])
-    if isinstance(body, list):
-        return [item["result"] for item in body]
-    if body is None or "error_code" in body:
-        return []
-    return list(body["predictions"]) if "predictions" in body else [body["choices"][0]["message"]["content"]]
+    if isinstance(body, dict) and "choices" in body:
+        return [body["choices"][0]["message"]["content"]]
+    items = body if isinstance(body, list) else (body or {}).get("predictions", [])
+    return [item["result"] for item in items]
 
 
-def test_the_seed_decides() -> None:
-    assert generate_traffic(requests=200, seed=3) == generate_traffic(requests=200, seed=3)
-    assert generate_traffic(requests=200, seed=3) != generate_traffic(requests=200, seed=4)
+def time(row: Row) -> datetime:
+    return datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC)
 
 
-@pytest.mark.parametrize("requests", [100, 777, 3000])
-def test_as_many_requests_as_asked_for(requests: int) -> None:
-    commits = generate_traffic(requests=requests)
-    assert len(commits) == 6
-    assert all(commits)
-    assert len(first_seen(commits)) == requests
+def within(rows: list[Row], start: datetime, length: timedelta) -> list[Row]:
+    return [row for row in rows if start <= time(row) < start + length]
 
 
-def test_too_few_requests_are_refused() -> None:
+def test_the_seed_decides(demo_registry: Path) -> None:
+    first, same, other = (generate_traffic(demo_registry, PLAN, requests=100, seed=seed) for seed in (3, 3, 4))
+    assert first == same
+    assert first != other
+
+
+@pytest.mark.parametrize(("requests", "days"), [(100, 4), (157, 9)])
+def test_as_many_requests_as_asked_for(demo_registry: Path, requests: int, days: int) -> None:
+    commits = generate_traffic(demo_registry, Plan(days=days), requests=requests, seed=7)
+    seen = [row for _, row in first_seen(commits).values()]
+    assert sum(not is_rating(row) for row in seen) == requests
+    assert {row["date"] for row in seen} <= {date(2026, 4, 1) + timedelta(days=day) for day in range(days)}
+    assert {version(row) for row in seen if not is_rating(row)} == {"6", "7"}
+
+
+def test_too_little_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="100 or more; got 99"):
-        generate_traffic(requests=99)
+        generate_traffic(tmp_path, PLAN, requests=99, seed=7)
+    with pytest.raises(ValueError, match="4 or more; got 3"):
+        generate_traffic(tmp_path, Plan(days=3), requests=100, seed=7)
 
 
-def test_every_row_has_the_form_of_the_table() -> None:
-    for row in ROWS:
+def test_every_row_has_the_form_of_the_table(rows: list[Row]) -> None:
+    assert len(rows) == REQUESTS
+    for row in rows:
         assert list(row) == COLUMNS
-        when = datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC)
-        assert row["date"] == when.date()
+        assert row["date"] == time(row).date()
         assert date(2026, 4, 1) <= row["date"] <= date(2026, 4, 30)
-        assert version(row) == ("6" if when.day <= 15 else "7")
+        assert version(row) == ("6" if row["date"].day <= 15 else "7")
         assert (row["request_metadata"]["endpoint_name"], row["request_metadata"]["model_name"]) == (ENDPOINT, MODEL)
         assert row["execution_time_ms"] >= 1
-        assert row["sampling_fraction"] == 1.0
+        assert row["sampling_fraction"] == (0.5 if row["date"].day >= 26 else 1.0)
 
 
-def test_another_year_is_possible() -> None:
-    days = {row["date"].year for commit in generate_traffic(requests=100, year=2024) for row in commit}
-    assert days == {2024}
+def test_the_registered_models_gave_the_answers(rows: list[Row], demo_registry: Path) -> None:
+    models = {v: load_version(demo_registry, int(v)).unwrap_python_model() for v in "67"}
+    for row in [row for row in rows if row["status_code"] == 200 and parsed(row["request"])][::50]:
+        told = [models[version(row)].answer(text, max_tokens=4096)[0] for text in prompts(row)]
+        assert told == answers(row)
 
 
-def test_the_fate_of_every_row() -> None:
-    broken = [row for row in ROWS if parsed(row["request"]) is None]
-    missing = [row for row in ROWS if row["response"] is None]
-    failed = [row for row in ROWS if row["status_code"] != 200]
-    assert (len(broken), len(missing)) == (3, 2)
-    assert 0.008 < len(failed) / len(ROWS) < 0.025
-    assert sum(map(len, COMMITS)) - len(ROWS) == 60
-    for row in failed:
-        assert set(parsed(row["response"])) == {"error_code", "message"}
-    for row in ROWS:
-        if row not in broken and row not in missing and row not in failed:
+def test_the_fate_of_every_row(commits: list[list[Row]], rows: list[Row]) -> None:
+    broken = [row for row in rows if row["request"] and parsed(row["request"]) is None]
+    too_large = [row for row in rows if row["request"] is None]
+    failed = Counter(row["status_code"] for row in rows if row["status_code"] != 200)
+    assert (len(broken), len(too_large)) == (3, 2)
+    assert set(failed) == {400, 429, 500}
+    assert 0.015 < failed.total() / len(rows) < 0.05
+    ratings = [row for _, row in first_seen(commits).values() if is_rating(row)]
+    assert len(ratings) == round(REQUESTS * 0.004)
+    rated = {json.loads(row["request"])["dataframe_records"][0]["request_id"] for row in ratings}
+    assert rated <= {row["databricks_request_id"] for row in rows}
+    assert sum(map(len, commits)) == len(rows) + len(ratings) + round(0.02 * (len(rows) + len(ratings)))
+    for row in rows:
+        if row["status_code"] != 200:
+            assert set(parsed(row["response"])) == {"error_code", "message"}
+        elif row not in broken and row not in too_large:
             assert len(prompts(row)) == len(answers(row)) > 0
 
 
-def test_a_repeated_row_is_the_same_row() -> None:
-    seen = first_seen(COMMITS)
+def test_a_repeated_row_is_the_same_row(commits: list[list[Row]]) -> None:
+    seen = first_seen(commits)
     again = Counter[str]()
-    for index, commit in enumerate(COMMITS):
+    for index, commit in enumerate(commits):
         ids = Counter(row["databricks_request_id"] for row in commit)
         for row in commit:
             first, original = seen[row["databricks_request_id"]]
             assert row == original
             again["later"] += first != index
         again["same"] += len(commit) - len(ids)
-    assert again["later"] + again["same"] == 60
-    assert min(again["later"], again["same"]) >= 10
+    assert min(again["later"], again["same"]) >= 5
 
 
-def test_some_rows_are_late_and_none_is_early() -> None:
-    due = {row["databricks_request_id"]: sum(row["date"].day > day for day in LAST_DAYS) for row in ROWS}
-    delays = Counter(index - due[request_id] for request_id, (index, _) in first_seen(COMMITS).items())
+def test_some_rows_are_late_and_none_is_early(commits: list[list[Row]]) -> None:
+    delays = Counter(index - PLAN.commit(row["date"]) for index, row in first_seen(commits).values())
     assert set(delays) == {0, 1, 2}
-    assert 0.01 < (delays[1] + delays[2]) / len(ROWS) < 0.05
+    assert 0.01 < (delays[1] + delays[2]) / REQUESTS < 0.05
 
 
-def test_payload_shapes() -> None:
-    bodies = [(parsed(row["request"]) or {}, parsed(row["response"])) for row in ROWS if row["status_code"] == 200]
+def test_payload_shapes(rows: list[Row]) -> None:
+    bodies = [(parsed(row["request"]) or {}, parsed(row["response"])) for row in rows if row["status_code"] == 200]
     chats = [(request, body) for request, body in bodies if "messages" in request and isinstance(body, dict)]
-    assert len(chats) / len(ROWS) > 0.7
+    assert len(chats) / len(rows) > 0.7
     assert 0.75 < sum("usage" in body for _, body in chats) / len(chats) < 0.95
     assert sum("dataframe_split" in request for request, _ in bodies) > 50
     assert sum("dataframe_records" in request for request, _ in bodies) > 50
@@ -145,11 +175,11 @@ def test_payload_shapes() -> None:
     assert sum(len(request.get("dataframe_records", [])) > 1 for request, _ in bodies) > 20
 
 
-def test_conversations_hold_their_history() -> None:
+def test_conversations_hold_their_history(rows: list[Row]) -> None:
     by_conversation: dict[str, list[Row]] = {}
-    for row in sorted(ROWS, key=lambda row: row["timestamp_ms"]):
+    for row in sorted(rows, key=lambda row: row["timestamp_ms"]):
         options = (parsed(row["request"]) or {}).get("databricks_options")
-        if options:
+        if options and row["sampling_fraction"] == 1:
             by_conversation.setdefault(options["conversation_id"], []).append(row)
     longest = max(by_conversation.values(), key=len)
     assert len(longest) >= 3
@@ -158,51 +188,71 @@ def test_conversations_hold_their_history() -> None:
         assert told[-3:-1] == [prompts(before)[0], answers(before)[0]]
 
 
-def test_days_and_weeks_have_a_rhythm() -> None:
-    hours = Counter(datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC).hour for row in ROWS)
-    days = Counter(row["date"] for row in ROWS)
+def test_days_and_weeks_have_a_rhythm(rows: list[Row]) -> None:
+    logged = [row for row in rows if row["sampling_fraction"] == 1]
+    hours, days = Counter(time(row).hour for row in logged), Counter(row["date"] for row in logged)
     assert sum(hours[hour] for hour in range(9, 17)) > 4 * sum(hours[hour] for hour in range(6))
-    assert len(days) == 30
     weekend, working = ([n for day, n in days.items() if (day.weekday() >= 5) is flag] for flag in (True, False))
     assert max(weekend) < min(working)
 
 
-def test_prompts_come_back() -> None:
-    asked = {v: Counter(p for row in ROWS if version(row) == v for p in prompts(row)) for v in "67"}
-    assert len(set(asked["6"]) & set(asked["7"])) > 200
-    greetings = Counter((row["date"], prompt) for row in ROWS for prompt in prompts(row) if prompt == "Hello")
-    assert max(greetings.values()) >= 2
+def test_prompts_come_back_to_both_versions(rows: list[Row]) -> None:
+    asked = {v: {p for row in rows if version(row) == v for p in prompts(row)} for v in "67"}
+    assert len(asked["6"] & asked["7"]) > 100
 
 
-def test_version_7_is_faster_shorter_and_fails_less() -> None:
-    fine = {v: [row for row in ROWS if version(row) == v and row["status_code"] == 200] for v in "67"}
+def test_a_few_users(rows: list[Row]) -> None:
+    users = Counter((parsed(row["request"]) or {}).get("user") for row in rows)
+    assert 20 < len(users) < 45
+    named = [count for user, count in users.most_common() if user]
+    assert sum(named[:8]) > 0.5 * sum(named)
+
+
+def test_version_7_is_faster_shorter_and_fails_less(rows: list[Row]) -> None:
+    fine = {v: [row for row in rows if version(row) == v and row["status_code"] == 200] for v in "67"}
     took = {v: median(row["execution_time_ms"] for row in fine[v]) for v in "67"}
     words = {v: median(len(text.split()) for row in fine[v] for text in answers(row)) for v in "67"}
-    failed = {v: sum(version(row) == v and row["status_code"] != 200 for row in ROWS) for v in "67"}
+    crashed = {v: sum(row["status_code"] == 500 for row in rows if version(row) == v) for v in "67"}
     assert took["7"] < 0.7 * took["6"]
     assert words["7"] < 0.5 * words["6"]
-    assert failed["7"] < failed["6"]
+    assert crashed["7"] < crashed["6"]
 
 
-def test_one_hour_of_very_long_answers() -> None:
-    long = [row for row in ROWS if any(len(text.split()) >= 1500 for text in answers(row))]
-    times = [row["timestamp_ms"] for row in long]
+def test_one_hour_of_very_long_answers(rows: list[Row]) -> None:
+    long = [row for row in rows if any(len(text.split()) >= 1000 for text in answers(row))]
     assert len(long) >= 5
-    assert {version(row) for row in long} == {"7"}
-    assert max(times) - min(times) < 3_600_000
+    assert long == [row for row in rows if row in long and row in within(rows, PLAN.spike, timedelta(hours=1))]
 
 
-def test_one_evening_is_hostile() -> None:
-    evenings = Counter(
-        row["date"] for row in ROWS if datetime.fromtimestamp(row["timestamp_ms"] / 1000, UTC).hour in (19, 20)
-    )
-    (day, busiest), (_, second) = evenings.most_common(2)
-    assert day == date(2026, 4, 9)
-    assert busiest > 2 * second
+def test_one_evening_is_hostile(rows: list[Row]) -> None:
+    evening = within(rows, PLAN.burst, timedelta(minutes=90))
+    assert PLAN.burst.date() == date(2026, 4, 9)
+    assert sum((parsed(row["request"]) or {}).get("user") == "user-13" for row in evening) > 10
+    others = [within(rows, PLAN.burst + timedelta(days=day), timedelta(minutes=90)) for day in range(-8, 16) if day]
+    assert len(evening) > 2 * max(map(len, others))
 
 
-def test_spark_reads_back_what_was_written(spark: SparkSession, tmp_path: Path) -> None:
-    path, commits = str(tmp_path / "inference"), generate_traffic(requests=100)
+def test_a_client_that_never_stops_is_refused(rows: list[Row]) -> None:
+    refused = [row for row in rows if row["status_code"] == 429]
+    assert len(refused) >= 5
+    assert {(parsed(row["request"]) or {}).get("user") for row in refused} == {"user-39"}
+
+
+def test_an_incident_lasts_six_hours(demo_registry: Path) -> None:
+    plan = Plan(scenario="incident")
+    commits = generate_traffic(demo_registry, plan, requests=600, seed=7)
+    rows = [row for _, row in first_seen(commits).values() if not is_rating(row)]
+    during = within(rows, plan.incident, timedelta(hours=6))
+    others = [row for row in rows if version(row) == "7" and row not in during]
+    assert len(during) >= 24
+    crashed = [sum(row["status_code"] == 500 for row in some) / len(some) for some in (during, others)]
+    assert crashed[0] > 0.2 > 0.03 > crashed[1]
+    took = [median(row["execution_time_ms"] for row in some if row["status_code"] == 200) for some in (during, others)]
+    assert took[0] > 3 * took[1]
+
+
+def test_spark_reads_back_what_was_written(spark: SparkSession, demo_registry: Path, tmp_path: Path) -> None:
+    path, commits = str(tmp_path / "inference"), generate_traffic(demo_registry, Plan(days=4), requests=100, seed=7)
     write_traffic(spark, path, commits)
     table = spark.read.format("delta").load(path)
     assert [field.name for field in table.schema] == COLUMNS
@@ -213,5 +263,4 @@ def test_spark_reads_back_what_was_written(spark: SparkSession, tmp_path: Path) 
     stored = table.where(table.databricks_request_id == sample["databricks_request_id"]).first()
     assert stored is not None
     assert stored.asDict() == sample
-    history = spark.sql(f"DESCRIBE HISTORY delta.`{path}`")
-    assert history.count() == len(commits)
+    assert spark.sql(f"DESCRIBE HISTORY delta.`{path}`").count() == sum(1 for commit in commits if commit)
