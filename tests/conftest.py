@@ -92,3 +92,13 @@ def demo_registry(made_once: Callable[[str, Callable[[Path], None]], Path]) -> P
     from jobs.demo.registry import register_versions
 
     return made_once("demo-registry", lambda folder: register_versions(folder, seed=7))
+
+
+@pytest.fixture(scope="session")
+def demo_folder(
+    spark: SparkSession, demo_models: Path, made_once: Callable[[str, Callable[[Path], None]], Path]
+) -> Path:
+    """What ``inference-metrics demo`` leaves, in small and with models that were trained before."""
+    from tests.jobs.demo.test_command import run_demo
+
+    return made_once("demo", lambda folder: run_demo(folder, demo_models, "improvement"))

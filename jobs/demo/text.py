@@ -1214,7 +1214,7 @@ PLAIN_SOCIAL = {
     ),
 }
 
-MANUAL_SHARE, CIVIL_SHARE, TOXIC_SHARE = 0.1, 0.45, 0.5
+MANUAL_SHARE, CIVIL_SHARE, TOXIC_SHARE = 0.15, 0.6, 0.6
 """Of the passages that the classifier learns from: how many of the civil ones are from the manual, and how many of the
 others are sentences written one by one."""
 

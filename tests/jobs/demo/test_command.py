@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +24,11 @@ SIZE = ("--days", "8", "--requests", "400")
 TIMINGS = ("scored_at", "checkpoint_id", "batch_id")
 
 
-@pytest.fixture(scope="module")
-def run_demo(spark: SparkSession, demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs the command with models that are trained already, as on a second run; returns its folder."""
-
-    def run(scenario: str) -> Path:
-        out = tmp_path_factory.mktemp("demo")
-        shutil.copytree(demo_models, out / "models")
-        assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *SIZE]) == 0
-        return out
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def improvement(run_demo: Callable[..., Path]) -> Path:
-    return run_demo("improvement")
+def run_demo(out: Path, models: Path, scenario: str) -> Path:
+    """Runs the command with models that are trained already, as a second run does."""
+    shutil.copytree(models, out / "models")
+    assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *SIZE]) == 0
+    return out
 
 
 def lead(out: Path) -> str:
@@ -49,10 +37,10 @@ def lead(out: Path) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", part) for part in re.findall(r'<p class="verdict.*?</p>', html, re.DOTALL))
 
 
-def test_what_it_leaves(spark: SparkSession, improvement: Path) -> None:
-    config = load_config(str(improvement / "config.yaml"))
+def test_what_it_leaves(spark: SparkSession, demo_folder: Path) -> None:
+    config = load_config(str(demo_folder / "config.yaml"))
     assert reconcile(spark, config).problems == []
-    names = {path.name for path in (improvement / "tables").iterdir()}
+    names = {path.name for path in (demo_folder / "tables").iterdir()}
     assert {"scores", "quarantine", "batches", "profile_metrics", "model_versions"} <= names
     versions = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
     assert sorted(versions["model_version"]) == list("1234567")
@@ -67,33 +55,36 @@ def test_what_it_leaves(spark: SparkSession, improvement: Path) -> None:
 
 
 def test_a_second_run_is_of_the_same_demo(
-    spark: SparkSession, improvement: Path, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, demo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def versions_of(name: str) -> int:
-        return spark.sql(f"DESCRIBE HISTORY delta.`{improvement / 'tables' / name}`").count()
+        return spark.sql(f"DESCRIBE HISTORY delta.`{demo_folder / 'tables' / name}`").count()
 
     before = {name: versions_of(name) for name in ("scores", "profile_metrics", "model_versions")}
-    assert cli.main(["demo", "--out", str(improvement), *SIZE]) == 0
+    assert cli.main(["demo", "--out", str(demo_folder), *SIZE]) == 0
     assert {name: versions_of(name) for name in before} == before
     heading = next(line for line in capsys.readouterr().out.splitlines() if "Flesch-Kincaid" in line)
     assert heading.split()[:2] == ["version", "requests"]
-    assert cli.main(["demo", "--out", str(improvement), "--seed", "8", *SIZE]) == 2
+    assert cli.main(["demo", "--out", str(demo_folder), "--seed", "8", *SIZE]) == 2
     assert "--scenario improvement --days 8 --requests 400 --seed 7" in capsys.readouterr().err
 
 
-def test_one_seed_gives_the_same_scores(spark: SparkSession, improvement: Path, run_demo: Callable[..., Path]) -> None:
-    again = run_demo("improvement")
+def test_one_seed_gives_the_same_scores(
+    spark: SparkSession, demo_folder: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    again = run_demo(tmp_path, demo_models, "improvement")
 
     def scores(out: Path) -> Any:
         table = read_table(spark, SCORES, load_config(str(out / "config.yaml")).output).drop(*TIMINGS)
         return sorted(map(repr, table.collect()))
 
-    assert scores(again) == scores(improvement)
+    assert scores(again) == scores(demo_folder)
 
 
-def test_the_scenarios_open_the_page_differently(improvement: Path, run_demo: Callable[..., Path]) -> None:
-    said = {name: lead(run_demo(name)) for name in ("regression", "no-change", "incident")}
-    said["improvement"] = lead(improvement)
+def test_the_scenarios_open_the_page_differently(demo_folder: Path, demo_models: Path, tmp_path: Path) -> None:
+    others = ("regression", "no-change", "incident")
+    said = {name: lead(run_demo(tmp_path / name, demo_models, name)) for name in others}
+    said["improvement"] = lead(demo_folder)
     assert "better on" in said["improvement"]
     assert "worse on" in said["regression"]
     assert "about the same" in said["no-change"]
