@@ -25,6 +25,7 @@ setup(
         "plotly>=6",
         "pydantic>=2.7,<3",
         "pyyaml>=6",
+        "scipy>=1.11",
         "textstat==0.7.13",  # its grades differ from version to version
         "transformers>=5.3,<6",  # config.json could run code before 5.3
     ],

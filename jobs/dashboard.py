@@ -1,4 +1,4 @@
-"""Dashboard: profile_metrics, batches → one self-contained HTML page.
+"""Dashboard: profile_metrics, batches, model_versions → one self-contained HTML page.
 
 inference-metrics dashboard --config conf/local.yaml [--out DIR]
 """
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
+from schemas.model_versions import MODEL_VERSIONS
 
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
-from jobs.tables import read_table
+from jobs.tables import read_table, table_exists
 from metrics.dashboard.page import page
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 FIGURE_COLUMNS = {
     "1 minute": ("response_flesch_kincaid",),
-    "1 hour": ("prompt_toxicity", "output_tokens", "requests"),
+    "1 hour": ("prompt_toxicity", "output_tokens", "requests", "error_rate", "execution_duration_ms"),
     "1 day": (
         "requests",
         "error_rate",
@@ -39,6 +40,7 @@ FIGURE_COLUMNS = {
         "response_flesch_kincaid",
         "input_tokens",
         "output_tokens",
+        "execution_duration_ms",
     ),
 }
 """What the page draws, so that only this leaves Spark."""
@@ -82,6 +84,10 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
             "sum",
             "weighted_count",
             "weighted_avg",
+            "sum_wx",
+            "sum_w2",
+            "sum_w2x",
+            "sum_w2x2",
         )
         .toPandas()
     )
@@ -91,7 +97,16 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
     batches = read_table(spark, BATCHES, config.output).drop("lateness").toPandas()
     threshold = config.scoring.toxicity.threshold
-    html = page(page_metrics(spark, config), batches, generated_at=datetime.now(UTC), threshold=threshold)
+    registry = None
+    if table_exists(spark, MODEL_VERSIONS, config.output):
+        registry = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
+    html = page(
+        page_metrics(spark, config),
+        batches,
+        generated_at=datetime.now(UTC),
+        threshold=threshold,
+        model_versions=registry,
+    )
     folder = Path(out or default_folder(config))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "index.html"

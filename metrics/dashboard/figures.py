@@ -7,19 +7,30 @@ rows it needs.
 
 from __future__ import annotations
 
-from html import escape
-from itertools import chain, cycle
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from metrics.dashboard.drawing import (
+    FLAG,
+    INK,
+    MUTED,
+    NEW,
+    OLD,
+    OUTLINES,
+    by_version,
+    empty_figure,
+    note,
+    plain_text,
+    rows_of,
+    styled,
+    times,
+    with_gaps,
+)
 from schemas.profile_metrics import ALL_VERSIONS
 
-OLD, NEW, FLAG, INK, MUTED = "#1f77b4", "#ffc20e", "#d62728", "#1f2933", "#616e7c"
 MINUS = "\N{MINUS SIGN}"
-OLDER = ("#7f7f7f", "#9467bd", "#2ca02c", "#8c564b")
-OUTLINES = {NEW: "#b38600"}  # yellow points alone are too faint on white
 MAX_SVG_POINTS = 50_000  # a month of minutes; more make the page slow, but WebGL needs a GPU and a looser CSP
 
 PIES = (
@@ -35,11 +46,6 @@ SIGMAS = 5
 SMALLEST_RISE = 0.01  # hours that are all alike have MAD 0, and rounding would flag them
 MIN_REQUESTS = 3
 RULE = f"median + {SIGMAS} \N{MULTIPLICATION SIGN} {MAD_TO_SIGMA} MAD"
-
-TICKS = [
-    {"dtickrange": [None, 86_400_000], "value": "%H:%M\n%-d %b %Y"},
-    {"dtickrange": [86_400_000, None], "value": "%-d %b\n%Y"},
-]
 
 
 def number(x: float, digits: int = 0) -> str:
@@ -87,25 +93,27 @@ def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> 
     means = {row["model_version"]: row for row in summary(metrics)}
     pair = list({v: colour for v, colour in ((old, OLD), (new, NEW)) if v is not None and v in means}.items())
     if all(means[v][column] is None for v, _ in pair for column, _, _ in PIES):
-        return _empty("Old version against latest", "response scores of a version")
+        return empty_figure("Old version against latest", "response scores of a version")
     figure = go.Figure()
     for i, (column, heading, digits) in enumerate(PIES):
         centre = (1 + 2 * i) / 6
         values = [(v, means[v][column]) for v, _ in pair]
         known = [x for _, x in values if x is not None]
-        labels = [f"Version {_text(v)}: <b>{'no values' if x is None else number(x, digits)}</b>" for v, x in values]
+        labels = [
+            f"Version {plain_text(v)}: <b>{'no values' if x is None else number(x, digits)}</b>" for v, x in values
+        ]
         keys = [
             f'<span style="color:{colour}">\u25a0</span> {label}'
             for (_, colour), label in zip(pair, labels, strict=True)
         ]
-        _note(figure, centre, 1.18, f"<b>{heading}</b>", 14)
-        _note(figure, centre, -0.22, "<br>".join(keys), 14)
+        note(figure, centre, 1.18, f"<b>{heading}</b>", 14)
+        note(figure, centre, -0.22, "<br>".join(keys), 14)
         if not known or min(known) < 0 or max(known) == 0:
             why = "no pie:<br>shares need<br>positive means" if known else "nothing to draw"
-            _note(figure, centre, 0.5, f'<span style="color:{MUTED}">{why}</span>', 13)
+            note(figure, centre, 0.5, f'<span style="color:{MUTED}">{why}</span>', 13)
             continue
         figure.add_pie(
-            labels=[f"Version {_text(v)}" for v, _ in reversed(pair)],  # clockwise from the top: old on the left
+            labels=[f"Version {plain_text(v)}" for v, _ in reversed(pair)],  # clockwise from the top: old on the left
             values=[x or 0 for _, x in reversed(values)],
             text=labels[::-1],
             marker={"colors": [colour for _, colour in reversed(pair)], "line": {"color": "white", "width": 2}},
@@ -116,11 +124,11 @@ def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> 
             textinfo="none",  # beside the ring, long names would run into the next one
             hovertemplate="%{text}<extra></extra>",
         )
-        _note(figure, centre, 0.5, _comparison(values), 13)
+        note(figure, centre, 0.5, _comparison(values), 13)
     title = "Old version against latest: means over all windows, lower is better"
     if len(pair) == 1:
-        title = f"Only version {_text(pair[0][0])} so far: means over all windows, lower is better"
-    return _styled(figure, title, height=400, top=110, bottom=90)
+        title = f"Only version {plain_text(pair[0][0])} so far: means over all windows, lower is better"
+    return styled(figure, title, height=400, top=110, bottom=90)
 
 
 def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) -> go.Figure:
@@ -130,9 +138,9 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
     median) with at least 3 requests.
     """
     title = "Prompt toxicity by hour, all versions"
-    rows = _rows(metrics, "prompt_toxicity", "1 hour", "avg")
+    rows = rows_of(metrics, "prompt_toxicity", "1 hour", "avg")
     if rows.empty:
-        return _empty(title, "prompt_toxicity by 1 hour")
+        return empty_figure(title, "prompt_toxicity by 1 hour")
     everything = rows["model_version"] == ALL_VERSIONS
     rows = rows[everything] if everything.any() else rows
     rows = rows.assign(total=rows["avg"] * rows["count"])
@@ -145,11 +153,11 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
     high = hours[(hours["mean"] > limit) & (hours["count"] >= MIN_REQUESTS)]
 
     figure = go.Figure()
-    line = _with_gaps(hours, pd.Timedelta(hours=1))
+    line = with_gaps(hours, pd.Timedelta(hours=1))
     hover = "%{x|%-d %b %H:%M} UTC: %{y:.3f}"
     for column, name, colour, width in (("max", "maximum", "#b8c4d0", 1), ("mean", "mean", INK, 1.8)):
         figure.add_scatter(
-            x=_times(line),
+            x=times(line),
             y=line[column],
             name=f"Hourly {name}",
             mode="lines+markers",  # an hour between two gaps has no line
@@ -160,7 +168,7 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
     rules = ((toxic, "max", "circle", f"maximum ≥ {threshold:g}"), (high, "mean", "diamond", f"mean > {limit:.3f}"))
     for flagged, column, symbol, rule in rules:
         figure.add_scatter(
-            x=_times(flagged),
+            x=times(flagged),
             y=flagged[column],
             name=f"Flagged, {rule}: {len(flagged)} {'hour' if len(flagged) == 1 else 'hours'}",
             mode="markers",
@@ -169,64 +177,54 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
         )
     figure.add_hline(y=threshold, line={"color": FLAG, "width": 1, "dash": "dot"})
     figure.update_yaxes(title="Toxic probability", range=[0, 1.04])
-    return _styled(figure, title, rows)
+    return styled(figure, title, rows)
 
 
 def output_tokens_over_time(metrics: pd.DataFrame) -> go.Figure:
     """Output tokens per hour, stacked by version."""
     title = "Output tokens per hour, by version"
-    rows = _rows(metrics, "output_tokens", "1 hour", "sum")
+    rows = rows_of(metrics, "output_tokens", "1 hour", "sum")
     rows = rows[rows["model_version"] != ALL_VERSIONS]
     if rows.empty:
-        return _empty(title, "output_tokens by 1 hour")
+        return empty_figure(title, "output_tokens by 1 hour")
     figure = go.Figure()
-    for version, colour, part in _by_version(rows, versions(metrics)):
+    for version, colour, part in by_version(rows, versions(metrics)):
         hours = part.groupby("time", as_index=False).agg(sum=("sum", "sum"))
         figure.add_bar(
-            x=_times(hours),
+            x=times(hours),
             y=hours["sum"],
-            name=f"Version {_text(version)}",
+            name=f"Version {plain_text(version)}",
             width=3_600_000,
             offset=0,
             marker={"color": colour, "line": {"width": 0}},
-            hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:,.0f}} tokens<extra>Version {_text(version)}</extra>",
+            hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:,.0f}} tokens<extra>Version {plain_text(version)}</extra>",
         )
     figure.update_layout(barmode="stack")
     figure.update_yaxes(title="Tokens", tickformat=",.0f")
-    return _styled(figure, title, rows)
+    return styled(figure, title, rows)
 
 
 def flesch_kincaid_by_minute(metrics: pd.DataFrame) -> go.Figure:
     """Mean Flesch-Kincaid grade of the responses, one point per minute window and version."""
     title = "Flesch-Kincaid grade of responses by minute, by version"
-    rows = _rows(metrics, "response_flesch_kincaid", "1 minute", "avg")
+    rows = rows_of(metrics, "response_flesch_kincaid", "1 minute", "avg")
     rows = rows[rows["model_version"] != ALL_VERSIONS]
     if rows.empty:
-        return _empty(title, "response_flesch_kincaid by 1 minute")
+        return empty_figure(title, "response_flesch_kincaid by 1 minute")
     figure = go.Figure()
     scatter = go.Scatter if len(rows) <= MAX_SVG_POINTS else go.Scattergl
-    for version, colour, part in _by_version(rows, versions(metrics)):
+    for version, colour, part in by_version(rows, versions(metrics)):
         trace = scatter(
-            x=_times(part),
+            x=times(part),
             y=part["avg"],
-            name=f"Version {_text(version)}",
+            name=f"Version {plain_text(version)}",
             mode="markers",
             marker={"color": colour, "size": 5, "line": {"color": OUTLINES.get(colour, colour), "width": 0.6}},
-            hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:.2f}}<extra>Version {_text(version)}</extra>",
+            hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:.2f}}<extra>Version {plain_text(version)}</extra>",
         )
         figure.add_trace(trace.update(marker_opacity=0.75))
     figure.update_yaxes(title="US school years")
-    return _styled(figure, title, rows)
-
-
-def _rows(metrics: pd.DataFrame, column: str, granularity: str, value: str) -> pd.DataFrame:
-    """Rows of a measure that have the value, in order of ``time`` (start of the window; UTC, without a zone)."""
-    if metrics.empty:
-        return pd.DataFrame(columns=["time", "model_version"])
-    rows = metrics[(metrics["column_name"] == column) & (metrics["granularity"] == granularity)]
-    rows = rows.dropna(subset=[value, "model_version"])
-    times = pd.to_datetime(rows["window_start"], utc=True).dt.tz_localize(None)
-    return rows.assign(time=times).sort_values("time", kind="stable")
+    return styled(figure, title, rows)
 
 
 def _longest_windows(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -250,80 +248,12 @@ def _total(rows: pd.DataFrame) -> int | None:
     return round(known.sum()) if len(known) else None
 
 
-def _with_gaps(hours: pd.DataFrame, step: pd.Timedelta) -> pd.DataFrame:
-    """An empty row after each window that the next one does not follow, so that no line crosses the silence."""
-    last = hours.loc[hours["time"].diff().shift(-1) > step, ["time"]]
-    return pd.concat([hours, last + step], ignore_index=True).sort_values("time")
-
-
-def _by_version(rows: pd.DataFrame, order: list[str]) -> list[tuple[str, str, pd.DataFrame]]:
-    """(version, colour, its rows), oldest first; the latest of ``order`` is yellow, the one before blue."""
-    colours = dict(zip(reversed(order), chain((NEW, OLD), cycle(OLDER)), strict=False))
-    parts = {v: rows[rows["model_version"] == v] for v in order}
-    return [(v, colours[v], part) for v, part in parts.items() if len(part)]
-
-
-def _times(rows: pd.DataFrame) -> list[str]:
-    return [t.isoformat() for t in rows["time"]]
-
-
-def _text(name: str) -> str:
-    """A name as plotly text, which reads HTML tags; the middle of a long one is left out."""
-    return escape(name if len(name) <= 25 else f"{name[:12]}…{name[-12:]}", quote=False)
-
-
 def _comparison(values: list[tuple[str, float | None]]) -> str:
     """What the hole of a donut says: the latest mean relative to the old one."""
     if missing := [v for v, x in values if x is None]:
-        return f"version {_text(missing[0])}<br>has no values"
+        return f"version {plain_text(missing[0])}<br>has no values"
     means = [x for _, x in values if x]  # a mean of 0 has no multiple
     if len(means) < 2:
         return ""
     change = f"{100 * (means[1] / means[0] - 1):+.1f} %".replace("-", MINUS)
-    return f"<b>{change}</b><br>against<br>version {_text(values[0][0])}"
-
-
-def _note(figure: go.Figure, x: float, y: float, text: str, size: int) -> None:
-    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "middle"}
-    figure.add_annotation(text=text, showarrow=False, font={"size": size}, **place)
-
-
-def _empty(title: str, needs: str) -> go.Figure:
-    figure = go.Figure()
-    _note(figure, 0.5, 0.5, f'No data yet<br><span style="color:{MUTED}">needs {needs} in profile_metrics</span>', 15)
-    return _styled(figure, title, height=240)
-
-
-def _styled(
-    figure: go.Figure,
-    title: str,
-    rows: pd.DataFrame | None = None,
-    *,
-    height: int = 400,
-    top: int = 90,
-    bottom: int = 50,
-) -> go.Figure:
-    """Fonts, margins and legend; with ``rows``, a time axis that spans them."""
-    figure.update_layout(
-        template="plotly_white",
-        title={"text": f"<b>{title}</b>", "x": 0, "xref": "container", "y": 0.97, "yanchor": "top"},
-        title_font_size=16,
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
-        height=height,
-        margin={"l": 20 if rows is None else 70, "r": 20, "t": top, "b": bottom},
-        showlegend=rows is not None,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-    )
-    if rows is None:
-        return figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    start, end = rows["time"].min(), pd.to_datetime(rows["window_end"], utc=True).dt.tz_localize(None).max()
-    edge = (end - start) / 200
-    figure.update_xaxes(
-        range=[(start - edge).isoformat(), (end + edge).isoformat()],
-        title={"text": "Start of the window (UTC)", "font": {"size": 13}},
-        showgrid=False,
-        ticks="outside",
-        tickcolor="#cbd2d9",
-        tickformatstops=TICKS,
-    )
-    return figure.update_yaxes(title_font_size=13, zeroline=False)
+    return f"<b>{change}</b><br>against<br>version {plain_text(values[0][0])}"

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from metrics.dashboard import figures
+from metrics.dashboard import figures, sentence, service
 
 __all__ = ["page"]
 
@@ -26,7 +26,14 @@ DASH = "\N{EN DASH}"
 LEDGER = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
 
 
-def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime, threshold: float = 0.5) -> str:
+def page(
+    metrics: pd.DataFrame,
+    batches: pd.DataFrame,
+    *,
+    generated_at: datetime,
+    threshold: float = 0.5,
+    model_versions: pd.DataFrame | None = None,
+) -> str:
     """The dashboard as HTML.
 
     Args:
@@ -34,6 +41,7 @@ def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime
         batches: Rows of ``batches``, for the count of source rows.
         generated_at: The caller's clock; UTC where it has no zone.
         threshold: Prompt toxicity from which an hour's maximum is flagged.
+        model_versions: Rows of ``model_versions``, for aliases and runs beside the versions; None without a registry.
 
     Returns:
         The text of one self-contained HTML file.
@@ -43,10 +51,10 @@ def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime
         metrics = metrics[metrics["slice_key"].isna()]  # a slice repeats rows of the whole
     newest, granularity = _newest(metrics)
     rows = {column: int(batches[column].sum()) if column in batches else 0 for column in LEDGER}
-    sections = _sections(metrics, threshold)
+    sections = _sections(metrics, threshold, _registered(model_versions))
     uses_webgl = any(figure["webgl"] for section in sections for figure in section["figures"])
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_number, percent=_percent, period=_period, time=_time)
+    environment.filters.update(number=_number, percent=_percent, period=_period, span=_span, time=_time)
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=TITLE,
@@ -58,11 +66,14 @@ def page(metrics: pd.DataFrame, batches: pd.DataFrame, *, generated_at: datetime
         age=_age(generated_at - newest) if newest else None,
         rows=rows,
         unaccounted=rows["rows_read"] - sum(rows[column] for column in LEDGER[1:]),
+        rule=sentence.RULE,
         plotly_js=Markup(get_plotlyjs()),
     )
 
 
-def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
+def _sections(
+    metrics: pd.DataFrame, threshold: float, registered: dict[tuple[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
     """One section per endpoint and model with any version: versions of two models must not be compared."""
     if metrics.empty:
         return []
@@ -72,6 +83,7 @@ def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
         if not order:
             continue
         old, new = order[-2] if len(order) > 1 else None, order[-1]
+        outstanding = sentence.failures(rows)
         drawn = (
             (
                 figures.version_pies(rows, old=old, new=new),
@@ -93,6 +105,18 @@ def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
                 "One point per minute with traffic: the mean grade (US school years) of its responses; lower is easier "
                 "to read. Very short responses can have negative grades.",
             ),
+            (
+                service.failed_requests_over_time(rows, outstanding),
+                "Red: hours in which failures stand out.",
+            ),
+            (
+                service.response_time_by_hour(rows),
+                "One point per hour with traffic: the mean time that the model took.",
+            ),
+            (
+                service.perplexity_by_day(rows),
+                "One point per day with traffic: the mean perplexity of its responses.",
+            ),
         )
         sections.append(
             {
@@ -100,7 +124,11 @@ def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
                 "model": _name(model),
                 "old": old,
                 "new": new,
+                "changes": (found := sentence.changes(rows, old=old, new=new) if old else []),
+                "verdict": sentence.verdict(found),
+                "failures": outstanding,
                 "summary": figures.summary(rows)[::-1],
+                "registered": {version: registered.get((_name(model), version)) for version in order},
                 "figures": [
                     {
                         "id": f"chart-{i}-{j}",
@@ -113,6 +141,19 @@ def _sections(metrics: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
             }
         )
     return sections
+
+
+def _registered(model_versions: pd.DataFrame | None) -> dict[tuple[str, str], dict[str, Any]]:
+    """By model and version: aliases, and the run's name and the start of its id."""
+    if model_versions is None:
+        return {}
+    return {
+        (row["model_name"], row["model_version"]): {
+            "aliases": [] if row["aliases"] is None else list(row["aliases"]),
+            "run": " ".join(filter(None, [row["run_name"], (row["run_id"] or "")[:8]])),
+        }
+        for row in model_versions.to_dict("records")
+    }
 
 
 def _script_json(figure: go.Figure) -> Markup:
@@ -163,6 +204,13 @@ def _period(first: pd.Timestamp, last: pd.Timestamp) -> str:
     if (first.year, first.month) == (last.year, last.month):
         return f"{first.day}{DASH}{end}"
     return f"{first.day} {first:%b}{'' if first.year == last.year else f' {first.year}'} {DASH} {end}"
+
+
+def _span(start: pd.Timestamp, end: pd.Timestamp) -> str:
+    """A time of some hours: the day is named once where both ends are of it."""
+    shown = f"{start.day} {start:%b %Y}, {start:%H:%M}{DASH}"
+    same_day = start.date() == (end - pd.Timedelta(seconds=1)).date()
+    return f"{shown}{end:%H:%M} UTC" if same_day else f"{shown}{end.day} {end:%b %Y}, {end:%H:%M} UTC"
 
 
 def _time(value: datetime) -> str:

@@ -39,7 +39,16 @@ def row(column: str, avg: float | None, *, version: str = "7", at: str = "2026-0
     count = other.pop("count", 0 if avg is None else 1)
     total = None if avg is None else avg * count
     values = {"count": count, "num_nulls": 0, "avg": avg, "median": avg, "sum": total, "min": avg, "max": avg}
-    weighted = {"weighted_count": float(count), "weighted_avg": avg}
+    spread = other.pop("spread", 0.0)  # standard deviation of the values
+    squares = None if avg is None else count * (avg**2 + spread**2)
+    weighted = {
+        "weighted_count": float(count),
+        "weighted_avg": avg,
+        "sum_wx": total,
+        "sum_w2": float(count),
+        "sum_w2x": total,
+        "sum_w2x2": squares,
+    }
     return {
         "window_start": start,
         "window_end": start + pd.Timedelta(granularity),

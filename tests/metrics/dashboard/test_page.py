@@ -21,6 +21,7 @@ from plotly.offline import get_plotlyjs
 from metrics.dashboard import figures
 from metrics.dashboard.page import page
 from tests.metrics.dashboard.test_figures import frame, hour, row, scores
+from tests.metrics.dashboard.test_sentence import hours
 
 ROOT = Path(__file__).parents[3]
 GENERATED = datetime(2026, 4, 3, 2, 5, tzinfo=UTC)
@@ -80,7 +81,8 @@ def document(metrics: pd.DataFrame, batches: pd.DataFrame | None = None, **other
 
 def test_head_of_the_page() -> None:
     text = document(traffic()).text
-    assert "Version 6 (old) against version 7 (latest) of bot on endpoint chat ." in text
+    assert "Version 7 against 6 : too few values to compare." in text
+    assert "Model bot on endpoint chat ." in text
     assert "Newest window ends 3 Apr 2026, 00:04 UTC (1 minute windows)." in text
     assert "Page generated 3 Apr 2026, 02:05 UTC (2 hours later)." in text
 
@@ -108,10 +110,85 @@ def test_summary_table() -> None:
     assert text.index("7 latest") < text.index("6 old")
 
 
-def test_the_four_figures_reach_the_browser() -> None:
+def judged(**after: float) -> pd.DataFrame:
+    """Both versions with 100 values of each measure that is compared; ``after`` changes means of version 7."""
+    means = {
+        "response_perplexity": 50.0,
+        "response_flesch_kincaid": 12.0,
+        "response_toxicity": 0.1,
+        "error_rate": 0.02,
+        "execution_duration_ms": 900.0,
+        "output_tokens": 200.0,
+    }
+    both = [row(column, mean, version="6", count=100, spread=mean / 10) for column, mean in means.items()]
+    new = [row(column, mean, count=100, spread=mean / 10) for column, mean in (means | after).items()]
+    return frame(*both, *new)
+
+
+def test_the_page_opens_with_what_changed() -> None:
+    text = document(judged(response_perplexity=10.0, response_toxicity=0.05)).text
+    said = text[text.index("Version 7 against 6") :]
+    assert said.startswith(
+        "Version 7 against 6 : better on 2 of 6 measures, worse on none. "
+        "Better: perplexity 50.0 → 10.0 (−80 %), response toxicity 0.100 → 0.050 (−50 %). "
+        "About the same: reading grade 12.0 → 12.0, error rate 2.00 % → 2.00 %, "
+    )
+    assert text.index("Version 7 against 6") < text.index("Newest window") < text.index("Source rows read")
+    worse = document(judged(error_rate=0.2, output_tokens=150.0)).text
+    assert "Version 7 against 6 : mixed: better on 1 and worse on 1 of 6 measures." in worse
+    assert "Failures stand out" not in text
+
+
+def test_every_figure_of_the_sentence_and_the_table_is_in_the_metrics() -> None:
+    metrics = judged(response_perplexity=17.25, execution_duration_ms=1234.0)
+    text = document(metrics).text
+    for column, shape in (
+        ("response_perplexity", "{:.1f}"),
+        ("response_flesch_kincaid", "{:.1f}"),
+        ("response_toxicity", "{:.3f}"),
+        ("execution_duration_ms", "{:,.0f} ms"),
+        ("output_tokens", "{:,.0f}"),
+    ):
+        rows = metrics[metrics["column_name"] == column]
+        of = {v: part["sum_wx"].sum() / part["weighted_count"].sum() for v, part in rows.groupby("model_version")}
+        assert f"{shape.format(of['6'])} → {shape.format(of['7'])}" in text
+
+
+def test_failures_that_stand_out_are_said_and_marked() -> None:
+    quiet = [(0, 20)] * 30
+    found = document(pd.concat([judged(), frame(*hours(*quiet, (9, 20), *quiet))]))
+    assert (
+        "Failures stand out on 21 Apr 2026, 14:00–15:00 UTC: 9 of 20 requests of version 7 failed (usual: 0.04 %)."
+        in found.text
+    )
+    assert len(found.figures()[4]["layout"]["shapes"]) == 1
+
+
+def test_the_registry_stands_beside_the_versions() -> None:
+    registry = pd.DataFrame(
+        [
+            {
+                "model_name": "bot",
+                "model_version": "6",
+                "aliases": ["champion"],
+                "run_name": "rag",
+                "run_id": "0123456789",
+            },
+            {"model_name": "bot", "model_version": "7", "aliases": None, "run_name": None, "run_id": "abcdefghij"},
+            {"model_name": "other", "model_version": "7", "aliases": ["wrong"], "run_name": "wrong", "run_id": "wrong"},
+        ]
+    )
+    text = document(traffic(), model_versions=registry).text
+    assert "6 old champion rag 01234567" in text
+    assert "7 latest abcdefgh" in text
+    assert "wrong" not in text
+    assert " Run " not in document(traffic()).text
+
+
+def test_the_figures_reach_the_browser() -> None:
     drawn = document(traffic()).figures()
-    assert [len(figure["data"]) for figure in drawn] == [2, 4, 1, 1]
-    assert [figure["data"][0]["type"] for figure in drawn] == ["pie", "scatter", "bar", "scatter"]
+    assert [len(figure["data"]) for figure in drawn] == [2, 4, 1, 1, 0, 0, 2]
+    assert [figure["data"][0]["type"] for figure in drawn[:4]] == ["pie", "scatter", "bar", "scatter"]
     assert drawn[2]["data"][0]["x"] == ["2026-04-01T00:00:00"]
 
 
@@ -124,7 +201,8 @@ def test_the_threshold_is_passed_on() -> None:
 def test_names_are_escaped() -> None:
     plain, nasty = document(traffic()), document(traffic(model=NASTY, version=NASTY, endpoint=f'"{NASTY}<img src=x>'))
     assert [tag for tag, _ in nasty.elements] == [tag for tag, _ in plain.elements]
-    assert f'(latest) of {NASTY} on endpoint "{NASTY}<img src=x> .' in nasty.text
+    assert f"Version {NASTY} against 6" in nasty.text
+    assert f'Model {NASTY} on endpoint "{NASTY}<img src=x> .' in nasty.text
     html = page(traffic(model=NASTY, version=NASTY), ledger(), generated_at=GENERATED)
     assert "alert(1)" in html
     assert NASTY not in html.replace(get_plotlyjs(), "")
@@ -178,16 +256,16 @@ def test_empty_frames(metrics: pd.DataFrame, batches: pd.DataFrame) -> None:
 
 def test_one_version_only() -> None:
     found = document(frame(*scores("7", 10, 6, 0.01)))
-    assert "Version 7 , the only one so far, of bot on endpoint chat ." in found.text
-    assert [len(figure["data"]) for figure in found.figures()] == [3, 0, 0, 0]
+    assert "Version 7 is the only one so far. Model bot on endpoint chat ." in found.text
+    assert [len(figure["data"]) for figure in found.figures()] == [3, 0, 0, 0, 0, 0, 1]
 
 
 def test_models_are_not_mixed() -> None:
     found = document(pd.concat([traffic(), traffic(model="other", version="8")]))
-    assert "Version 6 (old) against version 7 (latest) of bot" in found.text
-    assert "Version 6 (old) against version 8 (latest) of other" in found.text
-    assert len(found.figures()) == 8
-    assert len({a["id"] for _, a in found.elements if "id" in a}) == 16
+    assert "Version 7 against 6 : too few values to compare." in found.text
+    assert "Version 8 against 6 : too few values to compare." in found.text
+    assert len(found.figures()) == 14
+    assert len({a["id"] for _, a in found.elements if "id" in a}) == 28
 
 
 def test_slices_are_not_counted_twice() -> None:

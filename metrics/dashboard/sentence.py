@@ -1,0 +1,190 @@
+"""The page's first sentences: what the new version does to each measure, and when failures stood out.
+
+Everything comes from ``profile_metrics``: day windows for the comparison, hour windows for the failures. The comparison
+is a reading aid over the whole history of both versions, not a test that may be repeated every five minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import sqrt
+from statistics import median
+from typing import Literal
+
+import pandas as pd
+from scipy.stats import binom
+
+from metrics.dashboard.figures import number, versions
+
+__all__ = ["RULE", "Change", "Failures", "changes", "failures", "verdict"]
+
+Verdict = Literal["better", "worse", "about the same", "too few"]
+
+STANDARD_ERRORS, SMALLEST_CHANGE, MIN_COUNT = 3.0, 0.05, 30
+RULE = (
+    f"a measure changed if the difference of its means is beyond {STANDARD_ERRORS:g} standard errors and at least "
+    f"{SMALLEST_CHANGE:.0%} of the old mean; fewer than {MIN_COUNT} values are too few to say"
+)
+
+MEASURES = {
+    "response_perplexity": ("perplexity", 1, ""),
+    "response_flesch_kincaid": ("reading grade", 1, ""),
+    "response_toxicity": ("response toxicity", 3, ""),
+    "error_rate": ("error rate", 2, " %"),
+    "execution_duration_ms": ("response time", 0, " ms"),
+    "output_tokens": ("output tokens per response", 0, ""),
+}
+"""Measures that are compared, all of them better when lower: name, digits, unit."""
+
+SUMS = ("weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
+"""Additive columns of a window: Σ w, Σ w x, Σ w², Σ w² x, Σ w² x²."""
+
+FAILURE_PROBABILITY, MIN_FAILURES, MAX_STEPS = 1e-6, 5, 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A weighted mean, its standard error, and the number of values."""
+
+    mean: float
+    error: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one measure from the old version to the new one."""
+
+    column: str
+    name: str
+    old: str
+    new: str
+    percent: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Failures:
+    """A time in which more requests of a version failed than chance explains."""
+
+    model_version: str
+    start: pd.Timestamp
+    end: pd.Timestamp
+    failed: int
+    requests: int
+    usual: float
+
+
+def changes(metrics: pd.DataFrame, *, old: str, new: str) -> list[Change]:
+    """Each measure of the new version against the old one; measures that neither has are left out.
+
+    Args:
+        metrics: Rows of ``profile_metrics`` of one endpoint and model (see ``figures``).
+        old: Version before.
+        new: Version now.
+    """
+    days = metrics[metrics["granularity"] == "1 day"]
+    found = []
+    for column, (name, digits, unit) in MEASURES.items():
+        rows = days[days["column_name"] == column]
+        before, after = (_estimate(rows[rows["model_version"] == version]) for version in (old, new))
+        if before.count == after.count == 0:
+            continue
+        scale = 100 if unit == " %" else 1
+        was, is_now = (number(scale * one.mean, digits) + unit if one.count else "none" for one in (before, after))
+        found.append(Change(column, name, was, is_now, _percent(before, after), _verdict(before, after)))
+    return found
+
+
+def _estimate(windows: pd.DataFrame) -> Estimate:
+    """μ = Σ w x / Σ w, and its standard error √(Σ w² (x - μ)²) / Σ w, from the windows' sums.
+
+    The ratio (Hájek) estimator with weights w = 1 / sampling fraction, and its linearised variance (Särndal, Swensson
+    and Wretman, Model Assisted Survey Sampling, 1992, section 5.7).
+    """
+    sums = {name: float(pd.to_numeric(windows[name]).sum()) for name in SUMS}
+    weight, count = sums["weighted_count"], int(windows["count"].sum())
+    if not count or not weight > 0:
+        return Estimate(0.0, 0.0, 0)
+    mean = sums["sum_wx"] / weight
+    squares = sums["sum_w2x2"] - 2 * mean * sums["sum_w2x"] + mean * mean * sums["sum_w2"]
+    return Estimate(mean, sqrt(max(squares, 0.0)) / weight, count)
+
+
+def _verdict(before: Estimate, after: Estimate) -> Verdict:
+    if min(before.count, after.count) < MIN_COUNT:
+        return "too few"
+    difference = after.mean - before.mean
+    beyond = abs(difference) > STANDARD_ERRORS * sqrt(before.error**2 + after.error**2)
+    if not beyond or abs(difference) < SMALLEST_CHANGE * abs(before.mean):
+        return "about the same"
+    return "better" if difference < 0 else "worse"
+
+
+def _percent(before: Estimate, after: Estimate) -> str:
+    """The relative change; none where a mean is not positive, because a grade of -1 is no fraction of 3."""
+    if not (before.count and after.count and before.mean > 0 and after.mean > 0):
+        return ""
+    change = 100 * (after.mean / before.mean - 1)
+    return ("+" if change > 0 else "") + number(change) + " %"
+
+
+def verdict(found: Sequence[Change]) -> str:
+    """What the changes come to: on how many measures the new version is better, worse, or about the same."""
+    of = {name: sum(change.verdict == name for change in found) for name in ("better", "worse", "about the same")}
+    judged = sum(of.values())
+    if not judged:
+        return "too few values to compare"
+    if of["better"] == of["worse"] == 0:
+        return f"about the same on all {judged} measures"
+    if not of["worse"]:
+        return f"better on {of['better']} of {judged} measures, worse on none"
+    if not of["better"]:
+        return f"worse on {of['worse']} of {judged} measures, better on none"
+    return f"mixed: better on {of['better']} and worse on {of['worse']} of {judged} measures"
+
+
+def failures(metrics: pd.DataFrame) -> list[Failures]:
+    """Times in which failures stand out, the worst first.
+
+    An hour of a version stands out if at least ``MIN_FAILURES`` of its requests failed, and so many fail with a
+    probability below ``FAILURE_PROBABILITY`` (binomial tail) at the version's rate in its other hours. Hours that
+    follow each other are one time.
+    """
+    hours = metrics[(metrics["granularity"] == "1 hour") & (metrics["column_name"] == "error_rate")]
+    found: list[Failures] = []
+    for version in versions(hours):
+        rows = hours[hours["model_version"] == version].sort_values("window_start")
+        found += _of_version(version, rows[rows["count"] > 0])
+    return sorted(found, key=lambda one: -one.failed)
+
+
+def _of_version(version: str, hours: pd.DataFrame) -> list[Failures]:
+    if hours.empty:
+        return []
+    failed, requests = hours["sum"].to_numpy(dtype=float).round(), hours["count"].to_numpy(dtype=float)
+    # The usual rate is that of the hours that do not stand out. Found step by step from the better half of the hours,
+    # because an incident in it would hide itself.
+    rates = failed / requests
+    out = rates > median(rates)
+    for _ in range(MAX_STEPS):
+        usual = (failed[~out].sum() + 0.5) / (requests[~out].sum() + 1.0)
+        now = (failed >= MIN_FAILURES) & (binom.sf(failed - 1, requests, usual) < FAILURE_PROBABILITY)
+        if (now == out).all():
+            break
+        out = now
+    flagged = hours[out]
+    breaks = flagged["window_start"].diff() > timedelta(hours=1)
+    return [
+        Failures(
+            version,
+            part["window_start"].min(),
+            part["window_end"].max(),
+            round(part["sum"].sum()),
+            int(part["count"].sum()),
+            float(usual),
+        )
+        for _, part in flagged.groupby(breaks.cumsum())
+    ]

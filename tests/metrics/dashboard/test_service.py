@@ -1,0 +1,43 @@
+"""Figures of failures, response times and perplexity by day."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from metrics.dashboard.drawing import NEW, OLD
+from metrics.dashboard.sentence import failures
+from metrics.dashboard.service import failed_requests_over_time, perplexity_by_day, response_time_by_hour
+from tests.metrics.dashboard.test_figures import frame, row
+from tests.metrics.dashboard.test_sentence import hours
+
+
+def test_failed_requests() -> None:
+    metrics = frame(
+        *hours(*[(0, 20)] * 30, (9, 20), version="7"), *hours((2, 10), version="6"), *hours((11, 30), version="*")
+    )
+    figure = failed_requests_over_time(metrics, failures(metrics))
+    assert [(bar.name, bar.marker.color) for bar in figure.data] == [("Version 6", OLD), ("Version 7", NEW)]
+    assert list(figure.data[0].y) == [2.0]
+    assert max(figure.data[1].y) == 9.0
+    (marked,) = figure.layout.shapes
+    assert (marked.x0, marked.x1) == ("2026-04-21T14:00:00", "2026-04-21T15:00:00")
+
+
+def test_response_time_and_perplexity_take_the_weighted_mean() -> None:
+    rows = [
+        row("execution_duration_ms", 500.0, granularity="1 hour", count=4) | {"weighted_avg": 700.0},
+        row("execution_duration_ms", 900.0, granularity="1 hour", version="*"),
+        row("execution_duration_ms", 100.0),
+        row("response_perplexity", 20.0, at="2026-04-02") | {"weighted_avg": 21.0},
+        row("response_perplexity", 10.0, at="2026-04-01"),
+    ]
+    (times,) = response_time_by_hour(frame(*rows)).data
+    assert list(times.y) == [700.0]
+    (days,) = perplexity_by_day(frame(*rows)).data
+    assert list(days.y) == [10.0, 21.0]
+
+
+def test_without_data_they_say_what_they_need() -> None:
+    for draw in (failed_requests_over_time, response_time_by_hour, perplexity_by_day):
+        figure = draw(pd.DataFrame())
+        assert "No data yet" in figure.layout.annotations[0].text
