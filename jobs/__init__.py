@@ -3,8 +3,12 @@
 job                reads                         writes
 score_responses    inference table               scores, quarantine, batches
 aggregate_windows  scores                        profile_metrics
-dashboard          profile_metrics, batches      page
+sync_registry      MLflow registry               model_versions
+dashboard          profile_metrics, batches,     page
+                   model_versions
+version            model_versions,               nothing; prints a version's card
+                   profile_metrics
 monitor            the hops above, at each trigger
 reconcile          all of them                   nothing; proves the account
-demo               nothing                       small models, a month of traffic, then monitor
+demo               nothing                       a chatbot, its registry and a month of its traffic, then monitor
 """

@@ -12,6 +12,8 @@ COMMANDS = {
     "score-responses": ("score_responses", "inference table → scores, quarantine, batches"),
     "aggregate-windows": ("aggregate_windows", "scores → profile_metrics"),
     "dashboard": ("dashboard", "profile_metrics → one HTML page"),
+    "sync-registry": ("sync_registry", "MLflow registry → model_versions"),
+    "version": ("version", "one version's card: where it comes from and how it lives"),
     "reconcile": ("reconcile", "prove that every source row is accounted for and every window is right"),
     "demo": ("demo.command", "a chatbot, its registry and a month of its traffic, then monitor"),
 }

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
-from schemas.model_versions import MODEL_VERSIONS
 
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import read_table, table_exists
@@ -22,6 +21,7 @@ from metrics.dashboard.page import page
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
+from schemas.model_versions import MODEL_VERSIONS
 from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:

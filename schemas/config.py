@@ -182,9 +182,10 @@ class Text(Settings):
 
 
 class MLflow(Settings):
-    """MLflow store that ``models:/`` URIs are read from."""
+    """MLflow store that ``models:/`` URIs and the registry are read from, and the chatbot's name in the registry."""
 
     tracking_uri: str | None = None
+    registered_model: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Serving(Settings):

@@ -32,3 +32,7 @@ class TableError(MonitorError):
 
 class JavaError(MonitorError):
     """Spark finds no Java that is new enough; what was found is named."""
+
+
+class RegistryError(MonitorError):
+    """The MLflow registry can't be read, or lacks what is asked of it."""

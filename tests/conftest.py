@@ -15,6 +15,8 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
 # Workers would otherwise use whatever python3 is on the PATH.
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -61,12 +63,12 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Makes a folder once for all test processes: the first one that asks for it makes it, the others wait."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
-    def make(name: str, build: Callable[[Path], None]) -> Path:
+    def make(name: str, build: Callable[[Path], object]) -> Path:
         folder, done = root / name, root / f"{name}.made"
         with FileLock(root / f"{name}.lock"):
             if not done.exists():
@@ -79,7 +81,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 
 @pytest.fixture(scope="session")
-def demo_models(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def demo_models(made_once: MadeOnce) -> Path:
     """The demo's trained models; about a minute."""
     from jobs.demo.models import train_models
 
@@ -87,7 +89,7 @@ def demo_models(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pat
 
 
 @pytest.fixture(scope="session")
-def demo_registry(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def demo_registry(made_once: MadeOnce) -> Path:
     """The demo's registry, in the scenario improvement."""
     from jobs.demo.registry import register_versions
 
@@ -95,9 +97,7 @@ def demo_registry(made_once: Callable[[str, Callable[[Path], None]], Path]) -> P
 
 
 @pytest.fixture(scope="session")
-def demo_folder(
-    spark: SparkSession, demo_models: Path, made_once: Callable[[str, Callable[[Path], None]], Path]
-) -> Path:
+def demo_folder(spark: SparkSession, demo_models: Path, made_once: MadeOnce) -> Path:
     """What ``inference-metrics demo`` leaves, in small and with models that were trained before."""
     from tests.jobs.demo.test_command import run_demo
 

@@ -67,7 +67,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Failures:
-    """A time in which more requests of a version failed than chance explains."""
+    """A time (UTC) in which more requests of a version failed than chance explains."""
 
     model_version: str
     start: pd.Timestamp
@@ -154,6 +154,8 @@ def failures(metrics: pd.DataFrame) -> list[Failures]:
     follow each other are one time.
     """
     hours = metrics[(metrics["granularity"] == "1 hour") & (metrics["column_name"] == "error_rate")]
+    times = {name: pd.to_datetime(hours[name], utc=True) for name in ("window_start", "window_end")}
+    hours = hours.assign(**times)
     found: list[Failures] = []
     for version in versions(hours):
         rows = hours[hours["model_version"] == version].sort_values("window_start")

@@ -7,14 +7,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
-from schemas.model_versions import MODEL_VERSIONS
 
 from jobs import cli
 from jobs.demo.command import SETTINGS, _whole, version_table
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.config import load_config, parse_config
+from schemas.model_versions import MODEL_VERSIONS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def test_what_it_leaves(spark: SparkSession, demo_folder: Path) -> None:
     assert reconcile(spark, config).problems == []
     names = {path.name for path in (demo_folder / "tables").iterdir()}
     assert {"scores", "quarantine", "batches", "profile_metrics", "model_versions"} <= names
-    versions = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
+    versions: pd.DataFrame = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
     assert sorted(versions["model_version"]) == list("1234567")
     assert set(versions["run_name"]) == {"dbdemos_chatbot_rag"}
     assert {v: list(a) for v, a in zip(versions["model_version"], versions["aliases"], strict=True) if len(a)} == {
         "6": ["champion"],
         "7": ["challenger"],
     }
-    scores = read_table(spark, SCORES, config.output).toPandas()
+    scores: pd.DataFrame = read_table(spark, SCORES, config.output).toPandas()
     assert set(scores["model_version"]) == {"6", "7"}
     assert scores["response_toxicity"].notna().mean() > 0.9
 

@@ -12,10 +12,8 @@ import pandas as pd
 import pytest
 
 from metrics.dashboard import figures
+from metrics.dashboard.drawing import FLAG, NEW, OLD
 from metrics.dashboard.figures import (
-    FLAG,
-    NEW,
-    OLD,
     flesch_kincaid_by_minute,
     output_tokens_over_time,
     prompt_toxicity_over_time,

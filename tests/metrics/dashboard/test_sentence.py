@@ -37,8 +37,8 @@ def change(before: dict[str, Any], after: dict[str, Any], column: str = "respons
     ],
 )
 def test_verdicts(before: tuple[float, float, int], after: tuple[float, float, int], expected: str) -> None:
-    values = [{"avg": mean, "spread": spread, "count": count} for mean, spread, count in (before, after)]
-    assert change(*values).verdict == expected
+    old, new = ({"avg": mean, "spread": spread, "count": count} for mean, spread, count in (before, after))
+    assert change(old, new).verdict == expected
 
 
 def test_windows_add_up_and_weights_count() -> None:
@@ -124,6 +124,12 @@ def test_a_long_incident_does_not_hide_itself() -> None:
     quiet, incident = [(0, 20)] * 30, [(8, 20)] * 20
     (found,) = failures(frame(*hours(*quiet, *incident)))
     assert found.failed == 160
+
+
+def test_times_without_a_zone_are_utc() -> None:
+    rows = frame(*hours(*[(0, 20)] * 30, (9, 20)))
+    naive = rows.assign(**{name: rows[name].dt.tz_localize(None) for name in ("window_start", "window_end")})
+    assert failures(naive) == failures(rows) != []
 
 
 def test_a_gap_makes_two() -> None:
