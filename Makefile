@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-versio
 OUT    ?= demo-out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheel clean
+.PHONY: help setup demo test test-long check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo: setup  ## a month of demo traffic through the monitor; the page is demo-ou
 
 test: setup  ## the tests
 	$(BIN)/python -m pytest
+
+test-long: setup  ## the tests that take minutes each: demos of every scenario, one seed twice
+	$(BIN)/python -m pytest -m long
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -45,6 +45,9 @@ FIGURE_COLUMNS = {
 }
 """What the page draws, so that only this leaves Spark."""
 
+REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
+"""What the page shows of the registry."""
+
 RECENT_DAYS = 31
 """Minutes and hours are drawn for this many days before the newest window; days are drawn for ever."""
 
@@ -99,7 +102,7 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     threshold = config.scoring.toxicity.threshold
     registry = None
     if table_exists(spark, MODEL_VERSIONS, config.output):
-        registry = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
+        registry = read_table(spark, MODEL_VERSIONS, config.output).select(*REGISTRY_COLUMNS).toPandas()
     html = page(
         page_metrics(spark, config),
         batches,

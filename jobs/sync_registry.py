@@ -9,28 +9,22 @@ mlflow.registered_model, else those that scores holds.
 from __future__ import annotations
 
 import json
-import logging
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from jobs.registry import UnknownModelError, open_registry
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import create_table, merge, read_table, table_exists
 from schemas.config import Config
-from schemas.errors import ConfigError, RegistryError
-from schemas.model_versions import DELETED, MODEL_VERSIONS
+from schemas.errors import ConfigError
+from schemas.model_versions import DELETED, MODEL_VERSIONS, version_order
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from pyspark.sql import DataFrame, SparkSession
 
 Row = dict[str, Any]
@@ -45,10 +39,10 @@ def sync(spark: SparkSession, config: Config) -> int:
 
     Raises:
         ConfigError: No setting and no score names a model.
-        RegistryError: The registry can't be read, or lacks a model.
+        RegistryError: The registry can't be read, or has none of the models.
     """
     names = model_names(spark, config)
-    rows = [row for name in names for row in read_versions(config.mlflow.tracking_uri, name)]
+    rows = read_versions(config, names)
     create_table(spark, MODEL_VERSIONS, config.output)
     stored = read_table(spark, MODEL_VERSIONS, config.output).where(F.col("model_name").isin(*names))
     now = spark.createDataFrame(
@@ -84,130 +78,23 @@ def model_names(spark: SparkSession, config: Config) -> list[str]:
     raise ConfigError("sync-registry", ["mlflow.registered_model: is missing, and no score names a model yet"])
 
 
-def read_versions(tracking_uri: str | None, name: str) -> list[Row]:
-    """All versions of a registered model, as rows of ``model_versions``, in order of their numbers.
-
-    Args:
-        tracking_uri: MLflow store; None is the environment's.
-        name: Registered model; with three parts on Databricks, one of Unity Catalog.
+def read_versions(config: Config, names: Sequence[str]) -> list[Row]:
+    """The versions of the models as rows of ``model_versions``.
 
     Raises:
-        RegistryError: The store can't be reached, or has no such model.
+        RegistryError: The registry can't be read, or has none of the models.
     """
-    client = _client(tracking_uri, name)
-    from mlflow.exceptions import MlflowException
-
-    quote = '"' if "'" in name else "'"
-    try:
-        aliases = client.get_registered_model(name).aliases
-        found = _all_pages(client, f"name={quote}{name}{quote}")
-    except MlflowException as error:
-        where = tracking_uri or "the environment's MLflow store"
-        raise RegistryError(
-            f"the registered model {name} can't be read from {where}: {str(error).splitlines()[0]}. "
-            "Check mlflow.tracking_uri and mlflow.registered_model."
-        ) from error
-    run_of = cache(lambda run_id: _run(client, run_id))
-    versions = sorted(found, key=lambda one: int(one.version))
-    with _quiet_mlflow():
-        return [
-            {
-                "model_name": name,
-                "model_version": str(one.version),
-                "run_id": one.run_id or None,
-                **run_of(one.run_id or None),
-                "status": str(one.status),
-                "aliases": sorted(alias for alias, number in aliases.items() if str(number) == str(one.version)),
-                "created_at": _time(one.creation_timestamp),
-                "updated_at": _time(one.last_updated_timestamp),
-                **_model_file(client, tracking_uri, name, str(one.version), one.source),
-            }
-            for one in versions
-        ]
-
-
-def _client(tracking_uri: str | None, name: str) -> MlflowClient:
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise RegistryError("mlflow is not installed here; pip install mlflow") from error
-    file = re.match(r"^sqlite:///(.+)$", tracking_uri or "")
-    if file and not Path(file[1]).exists():  # MLflow would make an empty store
-        raise RegistryError(f"there is no MLflow store {file[1]}. Check mlflow.tracking_uri.")
-    in_unity_catalog = (tracking_uri or "").startswith("databricks") and name.count(".") == 2
-    return MlflowClient(tracking_uri, "databricks-uc" if in_unity_catalog else tracking_uri)
-
-
-def _all_pages(client: MlflowClient, condition: str) -> list[Any]:
-    found, token = [], None
-    while True:
-        page = client.search_model_versions(condition, max_results=200, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _run(client: MlflowClient, run_id: str | None) -> Row:
-    """Name and experiment of a run; None where it is gone or out of reach."""
-    from mlflow.exceptions import MlflowException
-
-    if run_id is None:
-        return {"run_name": None, "experiment": None}
-    try:
-        info = client.get_run(run_id).info
-        return {"run_name": info.run_name, "experiment": client.get_experiment(info.experiment_id).name}
-    except MlflowException:
-        LOG.warning("run %s can't be read", run_id)
-        return {"run_name": None, "experiment": None}
-
-
-def _model_file(client: MlflowClient, tracking_uri: str | None, name: str, version: str, source: str | None) -> Row:
-    """What the files MLmodel and requirements.txt say; None where they are gone or broken."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.models import Model
-
-    row: Row = dict.fromkeys(("signature_inputs", "signature_outputs", "flavors", "python_version", "requirements"))
-    row["artifact_uri"] = source
-    try:
-        row["artifact_uri"] = uri = client.get_model_version_download_uri(name, version)
-        with TemporaryDirectory() as folder:
-
-            def fetched(file: str) -> str:
-                return str(download_artifacts(artifact_uri=f"{uri}/{file}", tracking_uri=tracking_uri, dst_path=folder))
-
-            model = Model.load(fetched("MLmodel"))
-            if model.signature is not None:
-                for side in ("inputs", "outputs"):
-                    schema = getattr(model.signature, side)
-                    row[f"signature_{side}"] = None if schema is None else schema.to_json()
-            row["flavors"] = sorted(model.flavors)
-            row["python_version"] = model.flavors.get("python_function", {}).get("python_version")
-            lines = Path(fetched("requirements.txt")).read_text(encoding="utf-8").splitlines()
-            row["requirements"] = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    except Exception as error:  # artifacts are other people's files: whatever is wrong with one, the others count
-        LOG.warning("the files of %s version %s can't be read: %s", name, version, type(error).__name__)
-    return row
-
-
-@contextmanager
-def _quiet_mlflow() -> Iterator[None]:
-    """No progress bar for a file of a kilobyte."""
-    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BARS
-
-    logger, shown = logging.getLogger("mlflow"), BARS.get()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    BARS.set(False)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        BARS.set(shown)
-
-
-def _time(milliseconds: float | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    rows: list[Row] = []
+    missing: list[UnknownModelError] = []
+    for name in names:
+        try:
+            rows += open_registry(config.mlflow, name).versions(name)
+        except UnknownModelError as error:
+            missing.append(error)
+            LOG.warning("%s", error)
+    if missing and not rows:
+        raise missing[0]
+    return rows
 
 
 def rows_of(spark: SparkSession, config: Config, names: Sequence[str] | None = None) -> list[Row]:
@@ -221,8 +108,8 @@ def rows_of(spark: SparkSession, config: Config, names: Sequence[str] | None = N
     seconds = {name: F.col(name).cast("double") for name in TIMES}
     found = [row.asDict() for row in table.withColumns(seconds).collect()]
     for row in found:
-        row |= {name: _time(None if row[name] is None else row[name] * 1000) for name in TIMES}
-    return sorted(found, key=lambda row: (row["model_name"], int(row["model_version"])))
+        row |= {name: None if row[name] is None else datetime.fromtimestamp(row[name], UTC) for name in TIMES}
+    return sorted(found, key=lambda row: (row["model_name"], version_order(row["model_version"])))
 
 
 def show(rows: Sequence[Row]) -> str:

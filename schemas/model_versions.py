@@ -29,3 +29,8 @@ MODEL_VERSIONS = Table(
     ),
     keys=("model_name", "model_version"),
 )
+
+
+def version_order(version: str) -> tuple[int, int, str]:
+    """Sort key of versions: numbers by value ("10" after "9"), then the others alphabetically."""
+    return (0, int(version), version) if version.isdecimal() else (1, 0, version)

@@ -51,7 +51,14 @@ def test_there_are_blocks_of_each_kind() -> None:
     assert len(COMMANDS) >= 10
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("inference-metrics ")])
+def long(command: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long] if " demo " in command else []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(line, marks=long(line)) for line in COMMANDS if line.startswith("inference-metrics ")],
+)
 def test_commands(
     spark: SparkSession, there: Path, demo_models: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ TOKENS_PER_WORD = 4 / 3
 """As English has with usual vocabularies."""
 
 MAX_CHARS = 2000
-"""Of a prompt, this much is read; the rest is only counted."""
+"""Of a message, this much is read and counted."""
 
 
 class RagChatbot(PythonModel):  # type: ignore[misc]
@@ -82,7 +82,7 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
             "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         }
         if options["include_usage"]:
-            read, wrote = sum(tokens(one["content"]) for one in chat), tokens(answer)
+            read, wrote = sum(tokens(one["content"][:MAX_CHARS]) for one in chat), tokens(answer)
             body["usage"] = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
         return body
 

@@ -1,1 +1,5 @@
-"""What a person looks at: ``figures`` (profile_metrics → plotly), ``page`` (figures → one HTML file)."""
+"""What a person looks at.
+
+``sentence`` (profile_metrics → what changed and what stands out), ``figures`` and ``service`` (profile_metrics →
+plotly; ``drawing`` is how), ``page`` (all of them → one HTML file).
+"""

@@ -28,6 +28,7 @@ from metrics.dashboard.drawing import (
     times,
     with_gaps,
 )
+from schemas.model_versions import version_order
 from schemas.profile_metrics import ALL_VERSIONS
 
 MINUS = "\N{MINUS SIGN}"
@@ -58,7 +59,7 @@ def versions(metrics: pd.DataFrame) -> list[str]:
     if metrics.empty:
         return []
     names = {str(v) for v in metrics["model_version"].dropna().unique()} - {ALL_VERSIONS}
-    return sorted(names, key=lambda v: (0, int(v), v) if v.isdecimal() else (1, 0, v))
+    return sorted(names, key=version_order)
 
 
 def summary(metrics: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from pandas.api.types import is_list_like
 from plotly.offline import get_plotlyjs
 
 from metrics.dashboard import figures, sentence, service
@@ -107,7 +108,7 @@ def _sections(
             ),
             (
                 service.failed_requests_over_time(rows, outstanding),
-                "Red: hours in which failures stand out.",
+                f"Red: an hour in which {sentence.FAILURE_RULE}.",
             ),
             (
                 service.response_time_by_hour(rows),
@@ -126,6 +127,7 @@ def _sections(
                 "new": new,
                 "changes": (found := sentence.changes(rows, old=old, new=new) if old else []),
                 "verdict": sentence.verdict(found),
+                "means": sentence.means(rows, new),
                 "failures": outstanding,
                 "summary": figures.summary(rows)[::-1],
                 "registered": {version: registered.get((_name(model), version)) for version in order},
@@ -148,12 +150,17 @@ def _registered(model_versions: pd.DataFrame | None) -> dict[tuple[str, str], di
     if model_versions is None:
         return {}
     return {
-        (row["model_name"], row["model_version"]): {
-            "aliases": [] if row["aliases"] is None else list(row["aliases"]),
-            "run": " ".join(filter(None, [row["run_name"], (row["run_id"] or "")[:8]])),
+        (row["model_name"], str(row["model_version"])): {
+            "aliases": list(row["aliases"]) if is_list_like(row["aliases"]) else [],
+            "run": " ".join(part for part in (_text(row["run_name"]), _text(row["run_id"])[:8]) if part) or DASH,
         }
         for row in model_versions.to_dict("records")
     }
+
+
+def _text(value: Any) -> str:
+    """A name that may be missing, as None or as pandas' NaN."""
+    return value if isinstance(value, str) else ""
 
 
 def _script_json(figure: go.Figure) -> Markup:

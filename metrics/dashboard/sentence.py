@@ -18,14 +18,14 @@ from scipy.stats import binom
 
 from metrics.dashboard.figures import number, versions
 
-__all__ = ["RULE", "Change", "Failures", "changes", "failures", "verdict"]
+__all__ = ["FAILURE_RULE", "RULE", "Change", "Failures", "changes", "failures", "means", "verdict"]
 
 Verdict = Literal["better", "worse", "about the same", "too few"]
 
 STANDARD_ERRORS, SMALLEST_CHANGE, MIN_COUNT = 3.0, 0.05, 30
 RULE = (
     f"a measure changed if the difference of its means is beyond {STANDARD_ERRORS:g} standard errors and at least "
-    f"{SMALLEST_CHANGE:.0%} of the old mean; fewer than {MIN_COUNT} values are too few to say"
+    f"{100 * SMALLEST_CHANGE:g} % of the old mean; fewer than {MIN_COUNT} values are too few to say"
 )
 
 MEASURES = {
@@ -42,6 +42,12 @@ SUMS = ("weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
 """Additive columns of a window: Σ w, Σ w x, Σ w², Σ w² x, Σ w² x²."""
 
 FAILURE_PROBABILITY, MIN_FAILURES, MAX_STEPS = 1e-6, 5, 20
+FAILURE_RULE = (
+    f"at least {MIN_FAILURES} requests of a version failed, and chance makes so many fail in less than one hour of "
+    f"{1 / FAILURE_PROBABILITY:,.0f} (binomial tail) at the version's rate in its other hours"
+)
+
+MAX_MORE_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -80,32 +86,57 @@ class Failures:
 def changes(metrics: pd.DataFrame, *, old: str, new: str) -> list[Change]:
     """Each measure of the new version against the old one; measures that neither has are left out.
 
+    A difference is one if it is beyond ``STANDARD_ERRORS`` standard errors of the difference, √(se² + se²) of the two
+    versions, and at least ``SMALLEST_CHANGE`` of the old mean. A measure with fewer than ``MIN_COUNT`` values in either
+    version is not judged.
+
     Args:
         metrics: Rows of ``profile_metrics`` of one endpoint and model (see ``figures``).
         old: Version before.
         new: Version now.
     """
-    days = metrics[metrics["granularity"] == "1 day"]
     found = []
-    for column, (name, digits, unit) in MEASURES.items():
-        rows = days[days["column_name"] == column]
-        before, after = (_estimate(rows[rows["model_version"] == version]) for version in (old, new))
+    for column, (name, _, _) in MEASURES.items():
+        before, after = (_estimate(_days(metrics, column, version)) for version in (old, new))
         if before.count == after.count == 0:
             continue
-        scale = 100 if unit == " %" else 1
-        was, is_now = (number(scale * one.mean, digits) + unit if one.count else "none" for one in (before, after))
-        found.append(Change(column, name, was, is_now, _percent(before, after), _verdict(before, after)))
+        judged = _verdict(before, after)
+        was, is_now = _shown(column, before), _shown(column, after)
+        # "0.000 → 0.000, better" would puzzle: what differs must look different.
+        more = 0
+        while judged in ("better", "worse") and was == is_now and more < MAX_MORE_DIGITS:
+            more += 1
+            was, is_now = _shown(column, before, more), _shown(column, after, more)
+        found.append(Change(column, name, was, is_now, _percent(before, after), judged))
     return found
+
+
+def means(metrics: pd.DataFrame, version: str) -> list[tuple[str, str]]:
+    """Name and mean of each measure that the version has, for a version without another to compare with."""
+    found = [(column, _estimate(_days(metrics, column, version))) for column in MEASURES]
+    return [(MEASURES[column][0], _shown(column, one)) for column, one in found if one.count]
+
+
+def _days(metrics: pd.DataFrame, column: str, version: str) -> pd.DataFrame:
+    of_measure = (metrics["granularity"] == "1 day") & (metrics["column_name"] == column)
+    return metrics[of_measure & (metrics["model_version"] == version)]
+
+
+def _shown(column: str, one: Estimate, more: int = 0) -> str:
+    _, digits, unit = MEASURES[column]
+    return number(one.mean * (100 if unit == " %" else 1), digits + more) + unit if one.count else "none"
 
 
 def _estimate(windows: pd.DataFrame) -> Estimate:
     """μ = Σ w x / Σ w, and its standard error √(Σ w² (x - μ)²) / Σ w, from the windows' sums.
 
-    The ratio (Hájek) estimator with weights w = 1 / sampling fraction, and its linearised variance (Särndal, Swensson
-    and Wretman, Model Assisted Survey Sampling, 1992, section 5.7).
+    The ratio (Hájek) estimator with Horvitz-Thompson weights w = 1 / sampling fraction, and its linearised variance
+    (Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 1992, section 5.7). The squares are additive:
+    Σ w² (x - μ)² = Σ w² x² - 2 μ Σ w² x + μ² Σ w². A window that lacks any of its sums is left out whole.
     """
-    sums = {name: float(pd.to_numeric(windows[name]).sum()) for name in SUMS}
-    weight, count = sums["weighted_count"], int(windows["count"].sum())
+    known = windows[["count", *SUMS]].apply(pd.to_numeric).dropna()
+    sums = {name: float(known[name].sum()) for name in SUMS}
+    weight, count = sums["weighted_count"], int(known["count"].sum())
     if not count or not weight > 0:
         return Estimate(0.0, 0.0, 0)
     mean = sums["sum_wx"] / weight
@@ -132,7 +163,7 @@ def _percent(before: Estimate, after: Estimate) -> str:
 
 
 def verdict(found: Sequence[Change]) -> str:
-    """What the changes come to: on how many measures the new version is better, worse, or about the same."""
+    """What the changes come to: on how many of the judged measures the new version is better, worse, or the same."""
     of = {name: sum(change.verdict == name for change in found) for name in ("better", "worse", "about the same")}
     judged = sum(of.values())
     if not judged:
@@ -159,7 +190,7 @@ def failures(metrics: pd.DataFrame) -> list[Failures]:
     found: list[Failures] = []
     for version in versions(hours):
         rows = hours[hours["model_version"] == version].sort_values("window_start")
-        found += _of_version(version, rows[rows["count"] > 0])
+        found += _of_version(version, rows[(rows["count"] > 0) & rows["sum"].notna()])
     return sorted(found, key=lambda one: -one.failed)
 
 
@@ -172,11 +203,13 @@ def _of_version(version: str, hours: pd.DataFrame) -> list[Failures]:
     rates = failed / requests
     out = rates > median(rates)
     for _ in range(MAX_STEPS):
-        usual = (failed[~out].sum() + 0.5) / (requests[~out].sum() + 1.0)
-        now = (failed >= MIN_FAILURES) & (binom.sf(failed - 1, requests, usual) < FAILURE_PROBABILITY)
+        # Half a failure more: a version that never failed is not one that never will.
+        likely = (failed[~out].sum() + 0.5) / (requests[~out].sum() + 1.0)
+        now = (failed >= MIN_FAILURES) & (binom.sf(failed - 1, requests, likely) < FAILURE_PROBABILITY)
         if (now == out).all():
             break
         out = now
+    usual = failed[~out].sum() / max(requests[~out].sum(), 1.0)
     flagged = hours[out]
     breaks = flagged["window_start"].diff() > timedelta(hours=1)
     return [

@@ -10,16 +10,27 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from metrics.dashboard.drawing import FLAG, OUTLINES, by_version, empty_figure, plain_text, rows_of, styled, times
+from metrics.dashboard.drawing import (
+    FLAG,
+    OUTLINES,
+    by_version,
+    empty_figure,
+    plain_text,
+    rows_of,
+    styled,
+    times,
+    with_gaps,
+)
 from metrics.dashboard.figures import versions
 from metrics.dashboard.sentence import Failures
 from schemas.profile_metrics import ALL_VERSIONS
 
 HOUR_MS = 3_600_000
+FEW = 4
 
 
 def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Failures] = ()) -> go.Figure:
-    """Failed requests per hour, stacked by version; times in which they stand out are marked in red."""
+    """Failed requests per hour, stacked by version; hours in which a version's stand out have a red mark on top."""
     title = "Failed requests per hour, by version"
     rows = _without_total(rows_of(metrics, "error_rate", "1 hour", "sum"))
     if rows.empty:
@@ -37,11 +48,23 @@ def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Failu
             hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:,.0f}} of %{{customdata:,.0f}} requests"
             f"<extra>Version {plain_text(version)}</extra>",
         )
-    for one in outstanding:
-        start, end = (time.tz_convert(None).isoformat() for time in (one.start, one.end))
-        figure.add_vrect(x0=start, x1=end, fillcolor=FLAG, opacity=0.18, line={"color": FLAG, "width": 1})
+    height = rows.groupby("time")["sum"].sum()
+    if outstanding:
+        flagged = height[sorted({time for one in outstanding for time in _hours_of(rows, one)})]
+        hours = "1 hour" if len(flagged) == 1 else f"{len(flagged)} hours"
+        figure.add_scatter(
+            x=[(time + pd.Timedelta(minutes=30)).isoformat() for time in flagged.index],
+            y=flagged,
+            customdata=[time.isoformat() for time in flagged.index],
+            name=f"Flagged, failures stand out: {hours}",
+            mode="markers",
+            marker={"color": FLAG, "size": 8, "symbol": "diamond", "line": {"color": "white", "width": 0.5}},
+            hovertemplate="%{customdata|%-d %b %H:%M} UTC: %{y:,.0f} failed, flagged<extra></extra>",
+        )
     figure.update_layout(barmode="stack")
     figure.update_yaxes(title="Failed requests", tickformat=",.0f", rangemode="tozero")
+    if height.max() <= FEW:
+        figure.update_yaxes(dtick=1, range=[0, FEW])  # no ticks between two requests
     return styled(figure, title, rows)
 
 
@@ -54,6 +77,7 @@ def response_time_by_hour(metrics: pd.DataFrame) -> go.Figure:
         needs="execution_duration_ms by 1 hour",
         axis="Milliseconds",
         mode="markers",
+        step="1 hour",
     )
 
 
@@ -66,26 +90,37 @@ def perplexity_by_day(metrics: pd.DataFrame) -> go.Figure:
         needs="response_perplexity by 1 day",
         axis="Perplexity",
         mode="lines+markers",
+        step="1 day",
     )
 
 
-def _points(rows: pd.DataFrame, order: list[str], *, title: str, needs: str, axis: str, mode: str) -> go.Figure:
+def _points(
+    rows: pd.DataFrame, order: list[str], *, title: str, needs: str, axis: str, mode: str, step: str
+) -> go.Figure:
     rows = _without_total(rows)
     if rows.empty:
         return empty_figure(title, needs)
     figure = go.Figure()
+    when = "%-d %b" if step == "1 day" else "%-d %b %H:%M UTC"
     for version, colour, part in by_version(rows, order):
+        points = with_gaps(part, pd.Timedelta(step)) if "lines" in mode else part
         figure.add_scatter(
-            x=times(part),
-            y=part["weighted_avg"],
+            x=times(points),
+            y=points["weighted_avg"],
             name=f"Version {plain_text(version)}",
             mode=mode,
             line={"color": OUTLINES.get(colour, colour), "width": 1.5},
             marker={"color": colour, "size": 6, "line": {"color": OUTLINES.get(colour, colour), "width": 0.6}},
-            hovertemplate=f"%{{x|%-d %b %H:%M}} UTC: %{{y:,.1f}}<extra>Version {plain_text(version)}</extra>",
+            hovertemplate=f"%{{x|{when}}}: %{{y:,.1f}}<extra>Version {plain_text(version)}</extra>",
         )
-    figure.update_yaxes(title=axis, rangemode="tozero")
+    figure.update_yaxes(title=axis, tickformat=",", rangemode="tozero")
     return styled(figure, title, rows)
+
+
+def _hours_of(rows: pd.DataFrame, one: Failures) -> list[pd.Timestamp]:
+    start, end = (time.tz_convert(None) for time in (one.start, one.end))
+    inside = (rows["model_version"] == one.model_version) & (rows["time"] >= start) & (rows["time"] < end)
+    return list(rows.loc[inside, "time"])
 
 
 def _without_total(rows: pd.DataFrame) -> pd.DataFrame:

@@ -70,6 +70,7 @@ def test_a_second_run_is_of_the_same_demo(
     assert "--scenario improvement --days 8 --requests 400 --seed 7" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_one_seed_gives_the_same_scores(
     spark: SparkSession, demo_folder: Path, demo_models: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_one_seed_gives_the_same_scores(
     assert scores(again) == scores(demo_folder)
 
 
+@pytest.mark.long
 def test_the_scenarios_open_the_page_differently(demo_folder: Path, demo_models: Path, tmp_path: Path) -> None:
     others = ("regression", "no-change", "incident")
     said = {name: lead(run_demo(tmp_path / name, demo_models, name)) for name in others}

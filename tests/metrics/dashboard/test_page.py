@@ -6,6 +6,7 @@ python -m pytest tests/metrics/dashboard/test_page.py
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
@@ -137,31 +139,118 @@ def test_the_page_opens_with_what_changed() -> None:
     worse = document(judged(error_rate=0.2, output_tokens=150.0)).text
     assert "Version 7 against 6 : mixed: better on 1 and worse on 1 of 6 measures." in worse
     assert "Failures stand out" not in text
+    assert "In the comparison at the top, a measure changed if" in text
+    assert "whole history of both versions and is a reading aid" in text
 
 
-def test_every_figure_of_the_sentence_and_the_table_is_in_the_metrics() -> None:
-    metrics = judged(response_perplexity=17.25, execution_duration_ms=1234.0)
-    text = document(metrics).text
-    for column, shape in (
-        ("response_perplexity", "{:.1f}"),
-        ("response_flesch_kincaid", "{:.1f}"),
-        ("response_toxicity", "{:.3f}"),
-        ("execution_duration_ms", "{:,.0f} ms"),
-        ("output_tokens", "{:,.0f}"),
-    ):
-        rows = metrics[metrics["column_name"] == column]
-        of = {v: part["sum_wx"].sum() / part["weighted_count"].sum() for v, part in rows.groupby("model_version")}
-        assert f"{shape.format(of['6'])} → {shape.format(of['7'])}" in text
+def test_the_sentences_and_the_table_are_the_metrics() -> None:
+    """Recomputed from the frame in a few lines of their own: two days a version, logged at different fractions."""
+    rng = np.random.default_rng(7)
+    units = {
+        "response_perplexity": (50.0, 1, ""),
+        "response_flesch_kincaid": (12.0, 1, ""),
+        "response_toxicity": (0.1, 3, ""),
+        "error_rate": (2.0, 2, " %"),
+        "execution_duration_ms": (1900.0, 0, " ms"),
+        "output_tokens": (200.0, 0, ""),
+    }
+    rows, of = [], {}
+    for version in "67":
+        for column, (scale, _, unit) in units.items():
+            parts = []
+            for day, fraction in ((1, 1.0), (2, 0.25)):
+                x, w = rng.gamma(4.0, scale / 4, 60) / (100 if unit == " %" else 1), 1 / fraction
+                sums = {"weighted_count": 60 * w, "weighted_avg": x.mean(), "sum_wx": w * x.sum(), "sum_w2": 60 * w * w}
+                sums |= {"sum_w2x": w * w * x.sum(), "sum_w2x2": w * w * (x**2).sum()}
+                rows.append(row(column, x.mean(), version=version, at=f"2026-04-0{day}", count=60, **sums))
+                parts.append((x, np.full(60, w)))
+            values, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+            of[version, column] = np.average(values, weights=weights)
+            rows.append(row("requests", 1.0, version=version, count=120))
+    text = document(frame(*rows)).text
+    for column, (_, digits, unit) in units.items():
+        shown = [f"{(100 if unit == ' %' else 1) * of[v, column]:,.{digits}f}{unit}" for v in "67"]
+        assert " → ".join(shown) in text, column
+    for version, place in (("7", "7 latest"), ("6", "6 old")):
+        line = text[text.index(place) :][:90]
+        for column, digits in (("response_perplexity", 2), ("response_flesch_kincaid", 2), ("response_toxicity", 4)):
+            assert f" {of[version, column]:.{digits}f} " in line, column
+        assert f"{100 * of[version, 'error_rate']:.2f} %" in text[text.index(place) :]
+
+
+@pytest.mark.parametrize(
+    ("column", "granularity", "value"),
+    [
+        *[
+            (column, "1 day", "sum_wx")
+            for column in (
+                "response_perplexity",
+                "response_flesch_kincaid",
+                "response_toxicity",
+                "error_rate",
+                "execution_duration_ms",
+                "output_tokens",
+            )
+        ],
+        ("response_perplexity", "1 day", "sum_w2x2"),
+        ("response_perplexity", "1 day", "weighted_count"),
+        ("prompt_toxicity", "1 day", "sum_wx"),
+        ("requests", "1 day", "sum"),
+        ("input_tokens", "1 day", "sum"),
+        ("output_tokens", "1 day", "sum"),
+        ("error_rate", "1 day", "sum"),
+        ("error_rate", "1 hour", "sum"),
+        ("error_rate", "1 hour", "count"),
+    ],
+)
+def test_a_value_of_the_metrics_changes_the_words(
+    column: str, granularity: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metrics.dashboard.page.get_plotlyjs", str)  # four megabytes less to parse
+    metrics = pd.concat(
+        [
+            judged(response_perplexity=45.0),
+            frame(*[row(name, 5.0, count=100) for name in ("requests", "input_tokens", "prompt_toxicity")]),
+            frame(*hours(*[(0, 20)] * 30, (9, 20))),
+        ],
+        ignore_index=True,
+    )
+    one = (metrics["column_name"] == column) & (metrics["granularity"] == granularity)
+    one &= metrics["model_version"] == "7"
+    if granularity == "1 hour":
+        one &= metrics["sum"] > 0
+    assert one.sum() == 1
+    changed = metrics.astype({value: float})
+    changed.loc[one, value] *= 3
+    assert document(changed).text != document(metrics).text
 
 
 def test_failures_that_stand_out_are_said_and_marked() -> None:
     quiet = [(0, 20)] * 30
     found = document(pd.concat([judged(), frame(*hours(*quiet, (9, 20), *quiet))]))
     assert (
-        "Failures stand out on 21 Apr 2026, 14:00–15:00 UTC: 9 of 20 requests of version 7 failed (usual: 0.04 %)."
+        "Failures stand out on 21 Apr 2026, 14:00–15:00 UTC: 9 of 20 requests of version 7 failed (usual: 0.00 %)."
         in found.text
     )
-    assert len(found.figures()[4]["layout"]["shapes"]) == 1
+    assert "about the same on all 6 measures; failures of version 7 stand out." in found.text
+    assert found.figures()[4]["data"][-1]["name"] == "Flagged, failures stand out: 1 hour"
+    old = document(pd.concat([judged(), frame(*hours(*quiet, (9, 20), *quiet, version="6"))])).text
+    assert "about the same on all 6 measures." in old, "the old version's failures say nothing of the new one"
+    assert "9 of 20 requests of version 6 failed" in old
+
+
+def test_three_times_of_failures_are_enough() -> None:
+    quiet, bad = [(0, 20)] * 10, [(9, 20)]
+    text = document(pd.concat([judged(), frame(*hours(*(5 * [*quiet, *bad]), *quiet))])).text
+    said = text[text.index("Failures stand out") : text.index("Newest window")]
+    assert said.count("9 of 20 requests of version 7 failed") == 3
+    assert "And 2 more." in said
+
+
+def test_an_incident_across_midnight_names_both_days() -> None:
+    late = hours(*[(0, 20)] * 13, (0, 20), (9, 20), (9, 20), (9, 20), start="2026-04-20 08:00")
+    text = document(pd.concat([judged(), frame(*late)])).text
+    assert "on 20 Apr 2026, 22:00–21 Apr 2026, 01:00 UTC: 27 of 60 requests" in text
 
 
 def test_the_registry_stands_beside_the_versions() -> None:
@@ -183,6 +272,22 @@ def test_the_registry_stands_beside_the_versions() -> None:
     assert "7 latest abcdefgh" in text
     assert "wrong" not in text
     assert " Run " not in document(traffic()).text
+    assert " Run " not in document(traffic(), model_versions=registry[registry["model_name"] == "other"]).text
+    assert " Run " not in document(traffic(), model_versions=registry.iloc[:0]).text
+
+
+def test_what_the_registry_lacks_is_a_dash() -> None:
+    names = {"model_name": "bot", "run_name": math.nan, "run_id": None}
+    registry = pd.DataFrame(
+        [
+            {**names, "model_version": "6", "aliases": math.nan},
+            {**names, "model_version": "7", "aliases": np.array(["prod", NASTY], dtype=object)},
+        ]
+    )
+    found = document(traffic(), model_versions=registry)
+    assert f"7 latest prod {NASTY} – 1–2 Apr 2026" in found.text
+    assert "6 old – 1 Apr 2026" in found.text
+    assert [a["class"] for tag, a in found.elements if tag == "span"].count("tag") == 2
 
 
 def test_the_figures_reach_the_browser() -> None:
@@ -209,6 +314,19 @@ def test_names_are_escaped() -> None:
     for script in nasty.scripts:
         if script.startswith("{"):
             assert not set("<>&") & set(script)
+
+
+@pytest.mark.parametrize("versions", [("6", NASTY), ("5", "6", NASTY), (NASTY,)])
+def test_names_are_escaped_in_every_sentence(versions: tuple[str, ...]) -> None:
+    def failing(*names: str) -> pd.DataFrame:
+        rows = [part for name in names for part in scores(name, 30, 8, 0.02)]
+        return frame(*rows, *hours(*[(0, 20)] * 30, (9, 20), version=names[-1]))
+
+    plain, nasty = document(failing(*versions[:-1], "7")), document(failing(*versions))
+    assert [tag for tag, _ in nasty.elements] == [tag for tag, _ in plain.elements]
+    assert f"9 of 20 requests of version {NASTY} failed" in nasty.text
+    if len(versions) > 1:
+        assert f"failures of version {NASTY} stand out." in nasty.text
 
 
 def test_nothing_is_loaded() -> None:
@@ -256,7 +374,11 @@ def test_empty_frames(metrics: pd.DataFrame, batches: pd.DataFrame) -> None:
 
 def test_one_version_only() -> None:
     found = document(frame(*scores("7", 10, 6, 0.01)))
-    assert "Version 7 is the only one so far. Model bot on endpoint chat ." in found.text
+    assert (
+        "Version 7 is the only one so far. Perplexity 10.0, reading grade 6.0, response toxicity 0.010. "
+        "Model bot on endpoint chat ."
+    ) in found.text
+    assert "In the comparison" not in found.text
     assert [len(figure["data"]) for figure in found.figures()] == [3, 0, 0, 0, 0, 0, 1]
 
 
@@ -264,6 +386,12 @@ def test_models_are_not_mixed() -> None:
     found = document(pd.concat([traffic(), traffic(model="other", version="8")]))
     assert "Version 7 against 6 : too few values to compare." in found.text
     assert "Version 8 against 6 : too few values to compare." in found.text
+    first, second = (
+        found.text.index("Model bot on endpoint chat : Version 7"),
+        found.text.index("Model other on endpoint"),
+    )
+    assert first < second < found.text.index("Newest window") < found.text.index("Source rows read")
+    assert found.text.index("Source rows read") < found.text.index("bot on chat") < found.text.index("other on chat")
     assert len(found.figures()) == 14
     assert len({a["id"] for _, a in found.elements if "id" in a}) == 28
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from metrics.dashboard.sentence import Change, changes, failures, verdict
+from metrics.dashboard.sentence import Change, changes, failures, means, verdict
 from tests.metrics.dashboard.test_figures import frame, row
 
 
@@ -34,6 +34,10 @@ def change(before: dict[str, Any], after: dict[str, Any], column: str = "respons
         ((0.0, 0.0, 400), (0.5, 0.1, 400), "worse"),  # from nothing to something is not 5 % of nothing
         ((0.0, 0.0, 400), (0.0, 0.0, 400), "about the same"),
         ((3.0, 1.0, 400), (-1.0, 1.0, 400), "better"),
+        ((-1.0, 1.0, 400), (3.0, 1.0, 400), "worse"),
+        ((-20.0, 1.0, 400), (-20.9, 1.0, 400), "about the same"),  # 4.5 % of 20
+        ((100.0, 10.0, 400), (10.0, 10.0, 29), "too few"),
+        ((0.0, 0.0, 400), (0.5, 50.0, 400), "about the same"),  # 0.5, with an error of 2.5
     ],
 )
 def test_verdicts(before: tuple[float, float, int], after: tuple[float, float, int], expected: str) -> None:
@@ -62,11 +66,62 @@ def test_windows_add_up_and_weights_count() -> None:
         assert found.verdict == expected
 
 
+def test_the_weights_widen_the_error() -> None:
+    # 50 values of 0 with weight 1 and 50 of 1 with weight 3: mean 150 / 200 = 0.75,
+    # se² = (50 * 0.75² + 9 * 50 * 0.25²) / 200² = 56.25 / 40,000, so three errors of the difference are 0.1125.
+    old = row("response_toxicity", 0.5, version="6", count=100) | {
+        "weighted_count": 200.0,
+        "sum_wx": 150.0,
+        "sum_w2": 500.0,
+        "sum_w2x": 450.0,
+        "sum_w2x2": 450.0,
+    }
+    for mean, expected in ((0.862, "about the same"), (0.863, "worse"), (0.638, "about the same"), (0.637, "better")):
+        (found,) = changes(frame(old, row("response_toxicity", mean, version="7", count=100)), old="6", new="7")
+        assert (found.old, found.verdict) == ("0.750", expected)
+
+
+@pytest.mark.parametrize("missing", ["count", "weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2"])
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_window_without_its_sums_is_left_out(missing: str, nothing: float | None) -> None:
+    whole = row("response_perplexity", 10.0, version="6", count=100)
+    broken = row("response_perplexity", 90.0, version="6", count=100, at="2026-04-02") | {missing: nothing}
+    new = row("response_perplexity", 10.0, version="7", count=100)
+    (found,) = changes(frame(whole, broken, new), old="6", new="7")
+    assert (found.old, found.verdict) == ("10.0", "about the same")
+
+
+def test_a_version_without_values() -> None:
+    empty = row("response_perplexity", None, version="6")
+    assert changes(frame(empty, empty | {"model_version": "7"}), old="6", new="7") == []
+    assert changes(frame(empty), old="6", new="7") == []
+    one = row("response_perplexity", 10.0, count=100)
+    (found,) = changes(frame(empty, one), old="6", new="7")
+    assert (found.old, found.new, found.percent, found.verdict) == ("none", "10.0", "", "too few")
+
+
+def test_what_differs_looks_different() -> None:
+    small = change({"avg": 0.0004, "count": 100}, {"avg": 0.0001, "count": 100}, "response_toxicity")
+    assert (small.old, small.new, small.verdict) == ("0.0004", "0.0001", "better")
+    same = change({"avg": 0.00040, "count": 100}, {"avg": 0.00041, "count": 100}, "response_toxicity")
+    assert (same.old, same.new, same.verdict) == ("0.000", "0.000", "about the same")
+
+
+def test_one_version_has_means() -> None:
+    rows = [row("output_tokens", 120.0, count=2), row("error_rate", 0.5, count=2), row("response_perplexity", None)]
+    assert means(frame(*rows), "7") == [("error rate", "50.00 %"), ("output tokens per response", "120")]
+    assert means(frame(*rows), "6") == []
+
+
 def test_what_is_written() -> None:
     found = change({"avg": 58.85, "count": 100}, {"avg": 10.0, "count": 100})
     assert (found.name, found.old, found.new, found.percent) == ("perplexity", "58.9", "10.0", "\N{MINUS SIGN}83 %")
     grades = change({"avg": 3.0, "count": 100}, {"avg": -1.0, "count": 100}, "response_flesch_kincaid")
     assert (grades.old, grades.new, grades.percent) == ("3.0", "\N{MINUS SIGN}1.0", "")
+    grades = change({"avg": -1.0, "count": 100}, {"avg": 3.0, "count": 100}, "response_flesch_kincaid")
+    assert (grades.old, grades.new, grades.percent) == ("\N{MINUS SIGN}1.0", "3.0", "")
+    nothing = change({"avg": 0.0, "count": 100}, {"avg": 0.5, "count": 100}, "response_toxicity")
+    assert (nothing.old, nothing.new, nothing.percent) == ("0.000", "0.500", "")
     errors = change({"avg": 0.022, "count": 100}, {"avg": 0.012, "count": 100}, "error_rate")
     assert (errors.old, errors.new) == ("2.20 %", "1.20 %")
     missing = change({"avg": 1.0, "count": 100}, {"avg": None, "count": 0})
@@ -117,7 +172,7 @@ def test_failures_that_stand_out_are_one_time() -> None:
     (found,) = failures(frame(*hours(*quiet, (9, 20), (11, 20), *quiet)))
     assert (found.model_version, found.failed, found.requests) == ("7", 20, 40)
     assert (found.end - found.start) == pd.Timedelta(hours=2)
-    assert found.usual == pytest.approx((40 + 0.5) / (1600 + 1))
+    assert found.usual == pytest.approx(40 / 1600), "without the hours that stand out"
 
 
 def test_a_long_incident_does_not_hide_itself() -> None:
@@ -142,6 +197,28 @@ def test_a_gap_makes_two() -> None:
 def test_nothing_stands_out(rows: list[tuple[int, int]]) -> None:
     # Few failures are chance, four are too few to say, and a version that always fails has no worse hours.
     assert failures(frame(*hours(*rows))) == []
+
+
+def test_the_limit_is_a_probability() -> None:
+    # Rate outside (0.5 + 0) / (1 + 1000): of 20 requests 3 fail with probability 1.4e-7, but three are not five.
+    # Rate (0.5 + 60) / (1 + 1200) = 0.0504: P(X >= 9 of 20) = 2.1e-7 and P(X >= 8 of 20) = 3.0e-6.
+    assert failures(frame(*hours(*[(0, 20)] * 50, (3, 20)))) == []
+    usual = [(1, 20)] * 60
+    assert failures(frame(*hours(*usual, (8, 20)))) == []
+    (found,) = failures(frame(*hours(*usual, (9, 20))))
+    assert found.failed == 9
+
+
+def test_hours_without_requests_or_sums_are_passed_over() -> None:
+    rows = frame(*hours(*[(0, 20)] * 30, (9, 20)), *hours((0, 1), (1, 1), start="2026-04-25 08:00"))
+    rows.loc[len(rows) - 2, ["count", "sum"]] = [0, float("nan")]
+    rows.loc[len(rows) - 1, "sum"] = float("nan")
+    (found,) = failures(rows)
+    assert (found.failed, found.usual) == (9, 0.0)
+
+
+def test_all_versions_together_are_no_version() -> None:
+    assert failures(frame(*hours(*[(0, 20)] * 30, (9, 20), version="*"))) == []
 
 
 def test_versions_have_rates_of_their_own() -> None:

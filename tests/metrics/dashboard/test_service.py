@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from metrics.dashboard.drawing import NEW, OLD
+from metrics.dashboard.drawing import FLAG, NEW, OLD
 from metrics.dashboard.sentence import failures
 from metrics.dashboard.service import failed_requests_over_time, perplexity_by_day, response_time_by_hour
 from tests.metrics.dashboard.test_figures import frame, row
@@ -16,11 +16,32 @@ def test_failed_requests() -> None:
         *hours(*[(0, 20)] * 30, (9, 20), version="7"), *hours((2, 10), version="6"), *hours((11, 30), version="*")
     )
     figure = failed_requests_over_time(metrics, failures(metrics))
-    assert [(bar.name, bar.marker.color) for bar in figure.data] == [("Version 6", OLD), ("Version 7", NEW)]
+    *bars, marks = figure.data
+    assert [(bar.name, bar.marker.color) for bar in bars] == [("Version 6", OLD), ("Version 7", NEW)]
     assert list(figure.data[0].y) == [2.0]
     assert max(figure.data[1].y) == 9.0
-    (marked,) = figure.layout.shapes
-    assert (marked.x0, marked.x1) == ("2026-04-21T14:00:00", "2026-04-21T15:00:00")
+    assert (marks.name, marks.marker.color) == ("Flagged, failures stand out: 1 hour", FLAG)
+    assert (list(marks.x), list(marks.y)) == (["2026-04-21T14:30:00"], [9.0])
+
+
+def test_a_mark_sits_on_the_whole_stack() -> None:
+    rows = frame(*hours(*[(0, 20)] * 30, (9, 20), (8, 20)), *hours(*[(0, 20)] * 30, (2, 20), version="6"))
+    *_, marks = failed_requests_over_time(rows, failures(rows)).data
+    assert marks.name == "Flagged, failures stand out: 2 hours"
+    assert (list(marks.x), list(marks.y)) == (["2026-04-21T14:30:00", "2026-04-21T15:30:00"], [11.0, 8.0])
+
+
+def test_without_outstanding_failures_nothing_is_marked() -> None:
+    figure = failed_requests_over_time(frame(*hours((0, 20), (1, 20))), [])
+    assert [bar.type for bar in figure.data] == ["bar"]
+    assert figure.layout.yaxis.dtick == 1, "no ticks between two requests"
+
+
+def test_no_line_crosses_silent_days() -> None:
+    rows = [row("response_perplexity", float(day), at=f"2026-04-0{day}") for day in (1, 2, 5)]
+    (line,) = perplexity_by_day(frame(*rows)).data
+    assert [x[8:10] for x in line.x] == ["01", "02", "03", "05"]
+    assert pd.isna(line.y[2])
 
 
 def test_response_time_and_perplexity_take_the_weighted_mean() -> None:
