@@ -37,7 +37,7 @@ BROKEN_ROWS, OVERSIZE_ROWS, FEEDBACK_SHARE = 3, 2, 0.004
 LATE_SHARE, DUPLICATE_SHARE = 0.03, 0.02
 MALFORMED_SHARE = 0.006
 CRASH_SHARE = {"formal": 0.012, "plain": 0.005}
-INCIDENT_CRASHES, INCIDENT_SLOWNESS = 0.35, 6.0
+INCIDENT_SHARE, INCIDENT_MIN, INCIDENT_CRASHES, INCIDENT_SLOWNESS = 0.05, 60, 0.6, 6.0
 SAMPLED_FRACTION = 0.5
 SHAPES = {"chat": 80, "split": 7, "records": 6, "chain": 7}
 
@@ -177,7 +177,7 @@ class _Month:
         shared = [self._any_prompt() for _ in range(requests // 6)]
         hours, weights = self._rhythm()
         if plan.scenario == "incident":
-            rows += self._incident(requests // 25)
+            rows += self._incident(max(INCIDENT_MIN, round(requests * INCIDENT_SHARE)))
         while len(rows) < requests:
             start = rng.choices(hours, weights)[0] + timedelta(milliseconds=rng.randrange(3_600_000))
             first = rng.choice(shared) if rng.random() < 0.6 else self._any_prompt()

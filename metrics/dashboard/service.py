@@ -50,7 +50,8 @@ def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Failu
         )
     height = rows.groupby("time")["sum"].sum()
     if outstanding:
-        flagged = height[sorted({time for one in outstanding for time in _hours_of(rows, one)})]
+        starts = height.index.tz_localize("UTC")
+        flagged = height[[any(one.start <= start < one.end for one in outstanding) for start in starts]]
         hours = "1 hour" if len(flagged) == 1 else f"{len(flagged)} hours"
         figure.add_scatter(
             x=[(time + pd.Timedelta(minutes=30)).isoformat() for time in flagged.index],
@@ -115,12 +116,6 @@ def _points(
         )
     figure.update_yaxes(title=axis, tickformat=",", rangemode="tozero")
     return styled(figure, title, rows)
-
-
-def _hours_of(rows: pd.DataFrame, one: Failures) -> list[pd.Timestamp]:
-    start, end = (time.tz_convert(None) for time in (one.start, one.end))
-    inside = (rows["model_version"] == one.model_version) & (rows["time"] >= start) & (rows["time"] < end)
-    return list(rows.loc[inside, "time"])
 
 
 def _without_total(rows: pd.DataFrame) -> pd.DataFrame:

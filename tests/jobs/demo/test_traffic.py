@@ -244,9 +244,9 @@ def test_an_incident_lasts_six_hours(demo_registry: Path) -> None:
     rows = [row for _, row in first_seen(commits).values() if not is_rating(row)]
     during = within(rows, plan.incident, timedelta(hours=6))
     others = [row for row in rows if version(row) == "7" and row not in during]
-    assert len(during) >= 24
+    assert len(during) >= 60
     crashed = [sum(row["status_code"] == 500 for row in some) / len(some) for some in (during, others)]
-    assert crashed[0] > 0.2 > 0.03 > crashed[1]
+    assert crashed[0] > 0.4 > 0.03 > crashed[1]
     took = [median(row["execution_time_ms"] for row in some if row["status_code"] == 200) for some in (during, others)]
     assert took[0] > 3 * took[1]
 

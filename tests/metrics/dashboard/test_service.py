@@ -25,7 +25,7 @@ def test_failed_requests() -> None:
 
 
 def test_a_mark_sits_on_the_whole_stack() -> None:
-    rows = frame(*hours(*[(0, 20)] * 30, (9, 20), (8, 20)), *hours(*[(0, 20)] * 30, (2, 20), version="6"))
+    rows = frame(*hours(*[(0, 20)] * 30, (9, 20), (8, 20), (1, 20)), *hours(*[(0, 20)] * 30, (2, 20), version="6"))
     *_, marks = failed_requests_over_time(rows, failures(rows)).data
     assert marks.name == "Flagged, failures stand out: 2 hours"
     assert (list(marks.x), list(marks.y)) == (["2026-04-21T14:30:00", "2026-04-21T15:30:00"], [11.0, 8.0])
