@@ -268,8 +268,8 @@ def test_the_registry_stands_beside_the_versions() -> None:
         ]
     )
     text = document(traffic(), model_versions=registry).text
-    assert "6 old champion rag 01234567" in text
-    assert "7 latest abcdefgh" in text
+    assert "6 old champion rag 01234567 1 Apr 2026" in text
+    assert "7 latest abcdefgh 1–2 Apr 2026" in text
     assert "wrong" not in text
     assert " Run " not in document(traffic()).text
     assert " Run " not in document(traffic(), model_versions=registry[registry["model_name"] == "other"]).text
