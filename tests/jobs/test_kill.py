@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def monitor(config_file: Path, **environment: str) -> int:
     """``monitor --trigger availableNow`` in a process of its own; its exit code, negative for a signal."""
     command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), "--trigger", "availableNow"]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, check=False).returncode
+    ended = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    print(ended.stderr[-5000:])  # pytest shows it where the test fails
+    return ended.returncode
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from schemas.scores import SCORES
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SIZE = ("--days", "8", "--requests", "400")
+SIZE = ("--days", "5", "--requests", "300")
 TIMINGS = ("scored_at", "checkpoint_id", "batch_id")
 
 
@@ -67,7 +67,7 @@ def test_a_second_run_is_of_the_same_demo(
     heading = next(line for line in capsys.readouterr().out.splitlines() if "Flesch-Kincaid" in line)
     assert heading.split()[:2] == ["version", "requests"]
     assert cli.main(["demo", "--out", str(demo_folder), "--seed", "8", *SIZE]) == 2
-    assert "--scenario improvement --days 8 --requests 400 --seed 7" in capsys.readouterr().err
+    assert "--scenario improvement --days 5 --requests 300 --seed 7" in capsys.readouterr().err
 
 
 @pytest.mark.long
