@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SIZE = ("--days", "5", "--requests", "300")
+LARGER = ("--days", "8", "--requests", "400")
 TIMINGS = ("scored_at", "checkpoint_id", "batch_id")
 
 
-def run_demo(out: Path, models: Path, scenario: str) -> Path:
+def run_demo(out: Path, models: Path, scenario: str, size: Sequence[str] = SIZE) -> Path:
     """Runs the command with models that are trained already, as a second run does."""
     shutil.copytree(models, out / "models")
-    assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *SIZE]) == 0
+    assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *size]) == 0
     return out
 
 
@@ -86,7 +88,7 @@ def test_one_seed_gives_the_same_scores(
 @pytest.mark.long
 def test_the_scenarios_open_the_page_differently(demo_folder: Path, demo_models: Path, tmp_path: Path) -> None:
     others = ("regression", "no-change", "incident")
-    said = {name: lead(run_demo(tmp_path / name, demo_models, name)) for name in others}
+    said = {name: lead(run_demo(tmp_path / name, demo_models, name, LARGER)) for name in others}
     said["improvement"] = lead(demo_folder)
     assert "better on" in said["improvement"]
     assert "worse on" in said["regression"]
