@@ -89,8 +89,11 @@ def demo(out: Path, options: Options) -> int:
     if code == OK:
         print(f"\n{version_table(summary(page_metrics(spark, config)))}\n")
         print(f"page      {out / 'dashboard' / 'index.html'}")
-        print(f"registry  mlflow ui --backend-store-uri {config.mlflow.tracking_uri}")
-        print(f"config    {config_file}   (for every command: inference-metrics reconcile --config {config_file})")
+        commands = Path(sys.executable).parent
+        print(f"registry  {commands / 'mlflow'} ui --backend-store-uri '{config.mlflow.tracking_uri}'")
+        print(
+            f"config    {commands / 'inference-metrics'} reconcile --config '{config_file}'   (and every other command)"
+        )
     LOG.info("demo took %.0f s", time.monotonic() - started)
     return code
 
@@ -105,6 +108,13 @@ def prepare(out: Path, options: Options) -> None:
     if problems:
         raise ConfigError("demo", problems)
     kept = out / "demo.json"
+    taken = [
+        name
+        for name in ("config.yaml", "inference", "mlflow.db", "mlflow-artifacts", "tables")
+        if (out / name).exists()
+    ]
+    if taken and not kept.exists():
+        raise ConfigError("demo", [f"{out} is no demo and holds {', '.join(taken)}; name another folder with --out"])
     if kept.exists() and (before := json.loads(kept.read_text(encoding="utf-8"))) != asdict(options):
         shown = " ".join(f"--{name} {value}" for name, value in before.items())
         raise ConfigError("demo", [f"{out} holds a demo with {shown}; name another folder with --out, or remove it"])

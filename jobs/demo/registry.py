@@ -252,14 +252,18 @@ def load_version(out: Path, number: int) -> PyFuncModel:
 @contextmanager
 def mlflow_store(out: Path) -> Iterator[None]:
     """MLflow with the demo's store, and without its advice and progress bars."""
-    before, logger, bars = mlflow.get_tracking_uri(), logging.getLogger("mlflow"), MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    logger, bars = logging.getLogger("mlflow"), MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
     level, shown = logger.level, bars.get()
     mlflow.set_tracking_uri(store_uri(out))
+    # Where MLFLOW_REGISTRY_URI is set, versions would go to that registry.
+    mlflow.set_registry_uri(store_uri(out))
     logger.setLevel(logging.ERROR)
     bars.set(False)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(before)
+        mlflow.set_registry_uri(registry)
         logger.setLevel(level)
         bars.set(shown)

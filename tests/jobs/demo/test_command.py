@@ -90,11 +90,19 @@ def test_the_scenarios_open_the_page_differently(demo_folder: Path, demo_models:
     others = ("regression", "no-change", "incident")
     said = {name: lead(run_demo(tmp_path / name, demo_models, name, LARGER)) for name in others}
     said["improvement"] = lead(demo_folder)
-    assert "better on" in said["improvement"]
-    assert "worse on" in said["regression"]
-    assert "about the same" in said["no-change"]
-    assert "Failures stand out" in said["incident"]
+    assert re.search(r"better on [1-6] of 6 measures, worse on none", said["improvement"])
+    assert re.search(r"worse on [1-6] of 6 measures, better on none", said["regression"])
+    assert "about the same on all 6 measures" in said["no-change"]
+    assert "failures of version 7 stand out" in said["incident"]
+    assert "Failures stand out on 7 Apr 2026" in said["incident"]
     assert len(set(said.values())) == 4
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlflow.db").write_text("precious")
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert "is no demo and holds mlflow.db" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 @pytest.mark.parametrize("wrong", [["--days", "3"], ["--requests", "99"]])

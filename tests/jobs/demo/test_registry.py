@@ -94,13 +94,17 @@ def test_scenarios_are_versions(scenario: str) -> None:
     )
 
 
-def test_a_store_that_was_not_finished_is_made_again_and_mlflow_is_left_as_it_was(tmp_path: Path) -> None:
+def test_a_store_that_was_not_finished_is_made_again_and_mlflow_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path / 'theirs.db'}")
     before = mlflow.get_tracking_uri()
     (tmp_path / "mlflow.db").write_text("half")
     (tmp_path / "mlflow-artifacts" / "half").mkdir(parents=True)
     register_versions(tmp_path, seed=7, versions=(1,), aliases={})
     assert not (tmp_path / "mlflow-artifacts" / "half").exists()
     assert mlflow.get_tracking_uri() == before
+    assert not (tmp_path / "theirs.db").exists(), "the user's own registry is not touched"
     client = MlflowClient(store_uri(tmp_path), store_uri(tmp_path))
     assert [int(one.version) for one in client.search_model_versions(f"name = '{MODEL}'")] == [1]
     assert load_version(tmp_path, 1).metadata.metadata["style"] == "formal"
