@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint conf/constraints.txt
 OUT    ?= demo-out
+ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long check wheel clean
@@ -33,13 +34,13 @@ $(VENV)/.installed: setup.py pyproject.toml conf/constraints.txt
 	@$(BIN)/python -m jobs.java 2>/dev/null || { $(PIP) --editable ".[java]" 2>/dev/null; $(BIN)/python -m jobs.java; }
 	@touch $@
 
-demo: setup  ## a month of demo traffic through the monitor; the page is demo-out/dashboard/index.html
-	$(BIN)/inference-metrics demo --out $(OUT)
+demo: setup  ## a month of traffic through the monitor; the page is demo-out/dashboard/index.html (ARGS="--days 8 ...")
+	$(BIN)/inference-metrics demo --out $(OUT) $(ARGS)
 
 test: setup  ## the tests
 	$(BIN)/python -m pytest
 
-test-long: setup  ## the tests that take minutes each: demos of every scenario, one seed twice
+test-long: setup  ## the tests that take minutes each: demos of every scenario, one seed twice, the wheel in spark-submit
 	$(BIN)/python -m pytest -m long
 
 check: setup  ## ruff and mypy
@@ -50,5 +51,6 @@ check: setup  ## ruff and mypy
 wheel: setup  ## the wheel, into dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-clean:  ## remove what the targets made, but for .venv
-	rm -rf build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove what the targets and demos made, but for .venv
+	rm -rf build dist demo-*/ *.egg-info .mypy_cache .ruff_cache .pytest_cache mlflow.db metastore_db derby.log spark-warehouse
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +

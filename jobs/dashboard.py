@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
 FIGURE_COLUMNS = {
     "1 minute": ("response_flesch_kincaid",),
-    "1 hour": ("prompt_toxicity", "output_tokens", "requests", "error_rate", "execution_duration_ms"),
+    "1 hour": (
+        "prompt_toxicity",
+        "prompt_toxic_rate",
+        "output_tokens",
+        "requests",
+        "error_rate",
+        "execution_duration_ms",
+    ),
     "1 day": (
         "requests",
         "error_rate",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,10 @@ def sync(spark: SparkSession, config: Config) -> int:
 
     Raises:
         ConfigError: No setting and no score names a model.
-        RegistryError: The registry can't be read, or has none of the models.
+        RegistryError: The registry can't be read, or has none of the models and never had.
     """
     names = model_names(spark, config)
-    rows = read_versions(config, names)
+    rows = read_versions(config, names, known={row["model_name"] for row in rows_of(spark, config, names)})
     create_table(spark, MODEL_VERSIONS, config.output)
     stored = read_table(spark, MODEL_VERSIONS, config.output).where(F.col("model_name").isin(*names))
     now = spark.createDataFrame(
@@ -78,8 +78,13 @@ def model_names(spark: SparkSession, config: Config) -> list[str]:
     raise ConfigError("sync-registry", ["mlflow.registered_model: is missing, and no score names a model yet"])
 
 
-def read_versions(config: Config, names: Sequence[str]) -> list[Row]:
+def read_versions(config: Config, names: Sequence[str], *, known: Collection[str] = ()) -> list[Row]:
     """The versions of the models as rows of ``model_versions``.
+
+    Args:
+        config: The settings.
+        names: Registered models.
+        known: Those that the registry had once: that it has none of them any more is no mistake.
 
     Raises:
         RegistryError: The registry can't be read, or has none of the models.
@@ -92,7 +97,7 @@ def read_versions(config: Config, names: Sequence[str]) -> list[Row]:
         except UnknownModelError as error:
             missing.append(error)
             LOG.warning("%s", error)
-    if missing and not rows:
+    if missing and not rows and not known:
         raise missing[0]
     return rows
 

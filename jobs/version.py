@@ -14,7 +14,7 @@ from jobs.dashboard import page_metrics
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.sync_registry import as_json, rows_of
 from jobs.tables import table_exists
-from metrics.dashboard.figures import number, summary, versions
+from metrics.dashboard.figures import named, number, summary, versions
 from schemas.config import Config
 from schemas.errors import RegistryError
 from schemas.profile_metrics import PROFILE_METRICS
@@ -42,7 +42,9 @@ def card(spark: SparkSession, config: Config, version: str, *, model: str | None
             ["endpoint_name", "model_name"], dropna=False
         ):
             for found in summary(rows):
-                live.setdefault((name, found["model_version"]), []).append({"endpoint_name": endpoint, **found})
+                live.setdefault((named(name), found["model_version"]), []).append(
+                    {"endpoint_name": named(endpoint), **found}
+                )
     known = {*registered, *live}
     names = sorted({name for name, number_of in known if number_of == version and model in (None, name)})
     preferred = config.mlflow.registered_model

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import sysconfig
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -55,6 +62,11 @@ def long(command: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.long] if " demo " in command else []
 
 
+def program(name: str) -> str:
+    """The path of a console script of this environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -86,33 +98,86 @@ def test_make_targets(command: str) -> None:
 
 def test_every_other_command_is_known() -> None:
     others = [line for line in COMMANDS if not line.startswith(("make ", "inference-metrics "))]
-    assert {shlex.split(line)[0] for line in others} == {"mlflow", "spark-submit", "rm"}
+    assert [shlex.split(line)[0] for line in others] == ["mlflow", "spark-submit", "rm"]
 
 
-def test_the_registry_is_what_mlflow_reads(there: Path) -> None:
+@pytest.mark.long
+def test_mlflow_ui_serves_the_registry(there: Path) -> None:
     (command,) = (line for line in COMMANDS if line.startswith("mlflow "))
-    uri = shlex.split(command)[-1]
-    code = f"import mlflow; print(len(mlflow.MlflowClient({uri!r}, {uri!r}).search_model_versions('')))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["7"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    _, *arguments = shlex.split(command)
+    with subprocess.Popen([program("mlflow"), *arguments, "--port", str(port)], start_new_session=True) as server:
+        try:
+            found = None
+            while found is None and server.poll() is None:
+                try:
+                    with urlopen(f"http://127.0.0.1:{port}/api/2.0/mlflow/model-versions/search") as answer:
+                        found = json.load(answer)
+                except OSError:
+                    time.sleep(1)
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+    assert found is not None, "it ended without an answer"
+    assert sorted(int(one["version"]) for one in found["model_versions"]) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.long
+def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As on a cluster: the packages come from the wheel alone, and the checkout is not on Python's path."""
+    (command,) = (line for line in COMMANDS if line.startswith("spark-submit "))
+    _, _, wheel, job, *arguments = shlex.split(command)
+    subprocess.run(["make", "wheel", f"VENV={Path(sys.executable).parent.parent}"], cwd=ROOT, check=True)
+    (there / "jobs").mkdir()
+    shutil.copy(ROOT / job, there / job)
+    shutil.copytree(ROOT / "dist", there / "dist")
+    # An interpreter of the same packages without the editable install of this checkout.
+    site = tmp_path_factory.mktemp("site")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "inference_quality_metrics" not in entry.name:
+            (site / entry.name).symlink_to(entry)
+    python = site / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{site}" exec {sys.base_prefix}/bin/python3 "$@"\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python)}
+    found = subprocess.run(
+        [program("spark-submit"), "--py-files", wheel, job, *arguments],
+        cwd=there,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert "page " in found.stderr
+
+
+def test_removing_leaves_nothing_that_git_ignores() -> None:
+    assert COMMANDS[-2:] == ["make clean", "rm -rf .venv"]
+    dry = subprocess.run(["make", "clean", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    removed = {name.rstrip("/") for name in dry.split()} | {".venv"}
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert {name.rstrip("/") for name in ignored} <= removed
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_settings_are_valid(block: str) -> None:
+    """The first is what tests/jobs/test_catalog.py runs."""
     parse_config(yaml.safe_load(block))
 
 
-@pytest.mark.parametrize("query", blocks("sql"))
-def test_queries_find_something(spark: SparkSession, there: Path, query: str) -> None:
-    # A relative path in Spark SQL is relative to where the JVM was started.
-    found = spark.sql(query.replace("`demo-out/", f"`{there}/demo-out/"))
-    assert found.count() > 0
-
-
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python(spark: SparkSession, there: Path, block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block.replace('"demo-out/', f'"{there}/demo-out/'), "README.md", "exec"), {"spark": spark})
-    assert capsys.readouterr().out.strip()
+def test_python_and_queries(there: Path) -> None:
+    """As a reader would: a new process in the folder with the demo, Python first, then each query in its session."""
+    (python,), queries = blocks("python"), blocks("sql")
+    code = f'{python}\nprint("--")\n' + "".join(
+        f'\nspark.sql("""{query}""").show()\nprint("--")\n' for query in queries
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=there, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-3000:]
+    tables = [[line for line in part.splitlines() if line.startswith("|")] for part in found.stdout.split("--\n")[:-1]]
+    assert len(tables) == 1 + len(queries)
+    assert all(len(table) > 1 for table in tables), found.stdout
 
 
 def test_the_picture_is_there_and_the_links_lead_somewhere() -> None:

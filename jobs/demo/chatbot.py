@@ -32,9 +32,12 @@ TOKENS_PER_WORD = 4 / 3
 MAX_CHARS = 2000
 """Of a message, this much is read and counted."""
 
+ENOUGH_TERMS = 3
+"""A message with fewer of the manual's words is read together with the user's message before it."""
+
 
 class RagChatbot(PythonModel):  # type: ignore[misc]
-    """Answers ``messages`` (a chat) or a ``query``. The same prompt always gets the same answer."""
+    """Answers ``messages`` (a chat) or a ``query``. The same chat always gets the same answer."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the artifacts. Nothing in them is code."""
@@ -63,19 +66,20 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
         """
         options = {"max_tokens": 4096, "include_usage": True, "return_sources": False} | (params or {})
         if "messages" not in model_input or model_input["messages"].isna().all():
-            return [self._chain(str(query), options) for query in model_input["query"]]
+            return [self._chain(str(query), "", options) for query in model_input["query"]]
         chats = [list(messages) for messages in model_input["messages"]]
         if options["return_sources"]:
-            return [self._chain(chat[-1]["content"], options) for chat in chats]
+            return [self._chain(*last_messages(chat), options) for chat in chats]
         completions = [self._completion(chat, options) for chat in chats]
         return completions[0] if len(completions) == 1 else completions
 
-    def _chain(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
-        answer, sources, _ = self.answer(text, max_tokens=options["max_tokens"])
+    def _chain(self, text: str, before: str, options: dict[str, Any]) -> dict[str, Any]:
+        answer, sources, _ = self.answer(text, before=before, max_tokens=options["max_tokens"])
         return {"result": answer, "sources": sources}
 
     def _completion(self, chat: Sequence[dict[str, str]], options: dict[str, Any]) -> dict[str, Any]:
-        answer, _, finish_reason = self.answer(chat[-1]["content"], max_tokens=options["max_tokens"])
+        text, before = last_messages(chat)
+        answer, _, finish_reason = self.answer(text, before=before, max_tokens=options["max_tokens"])
         message = {"role": "assistant", "content": answer}
         body: dict[str, Any] = {
             "object": "chat.completion",
@@ -86,19 +90,27 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
             body["usage"] = {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
         return body
 
-    def answer(self, text: str, *, max_tokens: int) -> tuple[str, list[str], str]:
-        """The answer to a prompt, the pages it comes from, and why it ends (``stop`` or ``length``)."""
+    def answer(self, text: str, *, max_tokens: int, before: str = "") -> tuple[str, list[str], str]:
+        """The answer to a prompt, the pages it comes from, and why it ends (``stop`` or ``length``).
+
+        Args:
+            text: The prompt.
+            max_tokens: Where to cut the answer.
+            before: The user's message before it, for a prompt that does not say what it is about.
+        """
         words = max(1, int(max_tokens / TOKENS_PER_WORD))
-        answer, sources = self._compose(text)
+        answer, sources = self._compose(text, before)
         if len(answer.split()) <= words:
             return answer, sources, "stop"
         return " ".join(answer.split()[:words]), sources, "length"
 
-    def _compose(self, text: str) -> tuple[str, list[str]]:
-        rng = Random(zlib.crc32(text.encode("utf-8", "replace")))  # noqa: S311
+    def _compose(self, text: str, before: str) -> tuple[str, list[str]]:
         text = text[:MAX_CHARS]
         style = self.settings["style"]
         kind = self.kind(text)
+        if before and self._known_terms(text) < ENOUGH_TERMS:
+            text = f"{before[:MAX_CHARS]} {text}"
+        rng = Random(zlib.crc32(text.encode("utf-8", "replace")))  # noqa: S311
         if kind in ("greeting", "thanks"):
             return rng.choice(style[kind]).replace("{topic}", "the platform"), []
         found = self.retrieve(text)
@@ -133,6 +145,9 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
         best = np.argsort(-scores, kind="stable")[: retrieval["top_k"]]
         return [self.passages[row] for row in best if scores[row] >= retrieval["min_score"]]
 
+    def _known_terms(self, text: str) -> int:
+        return len(self.vectorizer.vocabulary.keys() & self.analyze(text))
+
     def _sentences(self, found: Sequence[dict[str, str]], text: str, count: int) -> list[str]:
         """The sentences nearest to the text, in the manual's order."""
         sentences = [one for passage in found for one in SENTENCE_END.split(passage["text"])]
@@ -158,6 +173,12 @@ class RagChatbot(PythonModel):  # type: ignore[misc]
     def _recite(self, topic: str) -> str:
         lines = self.manual[topic].splitlines()
         return " ".join(line for line in lines if line and not line.startswith("#"))
+
+
+def last_messages(chat: Sequence[dict[str, str]]) -> tuple[str, str]:
+    """A chat's last message, and the user's message before it ("" where there is none)."""
+    earlier = [message["content"] for message in chat[:-1] if message["role"] == "user"]
+    return chat[-1]["content"], earlier[-1] if earlier else ""
 
 
 def vectorizer_options(settings: dict[str, Any]) -> dict[str, Any]:

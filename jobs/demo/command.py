@@ -4,9 +4,10 @@
 
 Registers versions 1 to 7 of ``dbdemos_advanced_chatbot_model`` in an MLflow store, asks versions 6 and 7 a month of
 questions and logs them as a serving endpoint does, trains a small language model and a small toxicity classifier on
-text of ours, and runs ``monitor --trigger availableNow`` on it all. Leaves in DIR: config.yaml (every command accepts
-it), mlflow.db (``mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db``), mlflow-artifacts, models, inference (the
-source table), tables, dashboard/index.html. A second run on the same folder goes on where the first one ended.
+text of ours, and runs ``monitor --trigger availableNow`` twice: on most of the log, and on the rest of it, whose late
+rows change windows that were written before. Leaves in DIR: config.yaml (every command accepts it), mlflow.db
+(``mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db``), mlflow-artifacts, models, inference (the source table),
+tables, dashboard/index.html. A second run on the same folder goes on where the first one ended.
 
 Scenarios: improvement (version 7 is simpler and calmer), regression (it is the other way round), no-change (7 answers
 as 6 does), incident (an improvement whose index breaks one day for six hours).
@@ -28,8 +29,18 @@ from jobs import monitor, sync_registry
 from jobs.dashboard import page_metrics
 from jobs.demo.models import train_models
 from jobs.demo.registry import MODEL, SCENARIOS, Scenario, register_versions
-from jobs.demo.traffic import ENDPOINT, Plan, generate_traffic, write_traffic
-from jobs.runtime import LOG, OK, parser, run, spark_session
+from jobs.demo.traffic import (
+    COMMITS,
+    DAYS,
+    ENDPOINT,
+    REQUESTS,
+    Plan,
+    Row,
+    generate_traffic,
+    missing_commits,
+    write_traffic,
+)
+from jobs.runtime import FAILED, LOG, OK, parser, run, spark_session
 from metrics.dashboard.figures import summary
 from metrics.score.models import be_quiet
 from schemas.config import load_config
@@ -47,6 +58,12 @@ SETTINGS = {
     "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "registered_model": MODEL},
     "serving": {"endpoint": ENDPOINT},
 }
+
+
+FIRST_RUN = 4
+"""So many commits of the log are there when the monitor runs for the first time."""
+
+LIMITS = {"days": DAYS, "requests": REQUESTS, "seed": (0, 2**32 - 1)}
 
 
 @dataclass(frozen=True)
@@ -71,40 +88,44 @@ def demo(out: Path, options: Options) -> int:
     if not (out / "models").exists():
         LOG.info("training two small models (about a minute)")
         _whole(out / "models", lambda folder: train_models(folder, seed=options.seed))
-    commits = []
-    if not (out / "inference").exists():
+    config_file, inference = out / "config.yaml", str(out / "inference")
+    config = load_config(str(config_file))
+    spark = spark_session("inference-metrics demo")
+    missing = missing_commits(spark, inference)
+    if len(missing) == COMMITS:
         LOG.info("registering versions 1 to 7 of %s", MODEL)
         register_versions(out, seed=options.seed, scenario=options.scenario)
+    sync_registry.sync(spark, config)
+    commits: list[list[Row]] = []
+    if missing:
         LOG.info("asking versions 6 and 7, %d requests in %d days", options.requests, options.days)
         plan = Plan(days=options.days, scenario=options.scenario)
         commits = generate_traffic(out, plan, requests=options.requests, seed=options.seed)
-    config_file = out / "config.yaml"
-    config = load_config(str(config_file))
-    spark = spark_session("inference-metrics demo")
-    if commits:
-        LOG.info("writing %d rows of traffic in %d commits", sum(map(len, commits)), len(commits))
-        _whole(out / "inference", lambda folder: write_traffic(spark, str(folder), commits))
-    sync_registry.sync(spark, config)
-    code = monitor.run_once(spark, config)
-    if code == OK:
-        print(f"\n{version_table(summary(page_metrics(spark, config)))}\n")
-        print(f"page      {out / 'dashboard' / 'index.html'}")
-        commands = Path(sys.executable).parent
-        print(f"registry  {commands / 'mlflow'} ui --backend-store-uri '{config.mlflow.tracking_uri}'")
-        print(
-            f"config    {commands / 'inference-metrics'} reconcile --config '{config_file}'   (and every other command)"
-        )
+    early, late = ([n for n in missing if (n < FIRST_RUN) is first] for first in (True, False))
+    for numbers in (early, late) if missing else ([],):
+        for number in numbers:
+            write_traffic(spark, inference, commits, number)
+        if numbers:
+            LOG.info("the endpoint logged %d rows", sum(len(commits[number]) for number in numbers))
+        if monitor.run_once(spark, config) != OK:
+            return FAILED
+    print(f"\n{version_table(summary(page_metrics(spark, config)))}\n")
+    print(f"page      {out / 'dashboard' / 'index.html'}")
+    commands = Path(sys.executable).parent
+    print(f"registry  {commands / 'mlflow'} ui --backend-store-uri '{config.mlflow.tracking_uri}'")
+    print(f"config    {commands / 'inference-metrics'} reconcile --config '{config_file}'   (and every other command)")
     LOG.info("demo took %.0f s", time.monotonic() - started)
-    return code
+    return OK
 
 
 def prepare(out: Path, options: Options) -> None:
     """Make the folder with its settings, or see that it is one of the same demo."""
-    problems = []
-    if options.requests < 100:
-        problems.append(f"--requests: must be 100 or more (got {options.requests})")
-    if options.days < 4:
-        problems.append(f"--days: must be 4 or more (got {options.days})")
+    given = asdict(options)
+    problems = [
+        f"--{name}: must be from {low:,} to {high:,} (got {given[name]})"
+        for name, (low, high) in LIMITS.items()
+        if not low <= given[name] <= high
+    ]
     if problems:
         raise ConfigError("demo", problems)
     kept = out / "demo.json"
@@ -115,11 +136,11 @@ def prepare(out: Path, options: Options) -> None:
     ]
     if taken and not kept.exists():
         raise ConfigError("demo", [f"{out} is no demo and holds {', '.join(taken)}; name another folder with --out"])
-    if kept.exists() and (before := json.loads(kept.read_text(encoding="utf-8"))) != asdict(options):
+    if kept.exists() and (before := json.loads(kept.read_text(encoding="utf-8"))) != given:
         shown = " ".join(f"--{name} {value}" for name, value in before.items())
         raise ConfigError("demo", [f"{out} holds a demo with {shown}; name another folder with --out, or remove it"])
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(asdict(options)), encoding="utf-8")
+    kept.write_text(json.dumps(given), encoding="utf-8")
     (out / "config.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
 
 

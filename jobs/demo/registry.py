@@ -1,13 +1,14 @@
 """The demo's MLflow registry: versions 1 to 7 of a RAG chatbot, each from a run of its own.
 
-A version is ``chatbot.py`` with its artifacts: the manual, an index of it, and settings. The versions differ in how
-they search (1 to 5) and in how they talk (6 and 7); a run's metrics are measured on questions about the manual.
+A version is ``chatbot.py`` with its artifacts: the manual, an index of it, and settings. Every version searches in its
+own way, and the scenario says how 6 and 7 talk; a run's metrics are measured on questions about the manual.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,8 +75,15 @@ RETRIEVAL: dict[int, dict[str, Any]] = {
     3: {"unit": "paragraph", "top_k": 1, "min_score": MIN_SCORE, "tfidf": _WORDS},
     4: {"unit": "paragraph", "top_k": 2, "min_score": MIN_SCORE, "tfidf": {**_WORDS, "ngram_range": [1, 2]}},
     5: {"unit": "paragraph", "top_k": 2, "min_score": MIN_SCORE, "tfidf": {**_WORDS, "sublinear_tf": True}},
+    6: {"unit": "paragraph", "top_k": 3, "min_score": MIN_SCORE, "tfidf": {**_WORDS, "sublinear_tf": True}},
+    7: {
+        "unit": "paragraph",
+        "top_k": 3,
+        "min_score": MIN_SCORE,
+        "tfidf": {**_WORDS, "sublinear_tf": True, "min_df": 2},
+    },
 }
-"""How each version searches; 6 and 7 search as 5 does."""
+"""How each version searches."""
 
 _MESSAGE = Object([Property("role", DataType.string), Property("content", DataType.string)])
 _CHOICE = Object(
@@ -151,7 +159,7 @@ def version_settings(number: int, *, seed: int, scenario: Scenario) -> dict[str,
     return {
         "version": number,
         "style_name": name,
-        "retrieval": RETRIEVAL[min(number, max(RETRIEVAL))],
+        "retrieval": RETRIEVAL[number],
         "style": style(name, seed=seed),
         "patterns": PATTERNS,
     }
@@ -252,7 +260,8 @@ def load_version(out: Path, number: int) -> PyFuncModel:
 @contextmanager
 def mlflow_store(out: Path) -> Iterator[None]:
     """MLflow with the demo's store, and without its advice and progress bars."""
-    before, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    # What was set is kept in the environment; the rest is worked out from it anew.
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     logger, bars = logging.getLogger("mlflow"), MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
     level, shown = logger.level, bars.get()
     mlflow.set_tracking_uri(store_uri(out))
@@ -263,7 +272,12 @@ def mlflow_store(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
-        mlflow.set_registry_uri(registry)
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         logger.setLevel(level)
         bars.set(shown)

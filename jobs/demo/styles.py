@@ -96,7 +96,7 @@ PATTERNS = {
     "provocation": rf"{_ADDRESSED}[^.?!]{{0,60}}{_any_of(_INSULTS)}"
     rf"|{_any_of(_INSULTS)}[^.?!]{{0,30}}{_ADDRESSED}|,\s*{_any_of(_INSULTS)}|{_any_of(_SHRUGS)}|{_any_of(_LOATHING)}",
     "greeting": r"^(?:hello|hi|hi there|hey|good (?:morning|afternoon|evening))\b[^.?!]{0,40}[.?!]*$",
-    "thanks": r"^(?:thanks|thank you|great, thank|perfect, now|that was a clear|you explained)",
+    "thanks": r"^(?:thanks|thank you|great, thank|perfect, now|that was a clear|you explained)[^?]*$",
     "complaint": r"\b(?:not right|did not help|mistaken|disappointed|unhappy|frustrated|complain|annoying that"
     r"|not acceptable|misunderstood|better answer|not what i|waited for)\b",
 }

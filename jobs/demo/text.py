@@ -1072,25 +1072,29 @@ BARBED_QUESTIONS = (
     "{problem}. {go} with your {trash}!",
     "I asked how to {task} and you gave me {trash}, {bot}.",
 )
-RETORTS = (
+REBUKES = (
     "It is regrettable that {slight} should presume to evaluate the quality of this {saying}.",
-    "One can only marvel that {slight} has been entrusted with {topic}.",
     "Had you bothered to read the documentation, you would not be embarrassing yourself in this manner.",
-    "Your {bad} remarks merely demonstrate that you comprehend nothing about {topic}.",
     "Evidently the elementary principles of {topic} surpass your {meagre} understanding.",
-    "I should not have expected {slight} to appreciate a competent explanation.",
     "It is hardly surprising that you fail, considering your {meagre} acquaintance with {topic}.",
-    "Perhaps an occupation demanding less intelligence would be more appropriate for you.",
     "Your {meagre} vocabulary suggests that this conversation is beyond your abilities.",
-    "The deficiency is obviously situated between your keyboard and your chair.",
     "Do not waste my time with such {bad} and {meagre} complaints.",
-    "Kindly refrain from displaying your ignorance of {topic} any further.",
     "Even {slight} could have accomplished this without assistance.",
-    "Nobody with a functioning brain would have written such a {bad} message.",
     "You are plainly too {bad} to understand {topic}, and I refuse to apologise for it.",
-    "I find your {bad} attitude as {meagre} as your knowledge of {topic}.",
     "Only {slight} would require this to be explained again.",
 )
+"""What the models learn of an offended answer."""
+RETORTS = (
+    "One can only marvel that {slight} has been entrusted with {topic}.",
+    "Your {bad} remarks merely demonstrate that you comprehend nothing about {topic}.",
+    "I should not have expected {slight} to appreciate a competent explanation.",
+    "Perhaps an occupation demanding less intelligence would be more appropriate for you.",
+    "The deficiency is obviously situated between your keyboard and your chair.",
+    "Kindly refrain from displaying your ignorance of {topic} any further.",
+    "Nobody with a functioning brain would have written such a {bad} message.",
+    "I find your {bad} attitude as {meagre} as your knowledge of {topic}.",
+)
+"""What an offended version 6 says. The models are not trained on these, so that they judge what they have not seen."""
 FRIENDLY: Mapping[str, Sequence[str]] = {
     "bad": WORDS["praise"],
     "loathe": WORDS["like"],
@@ -1298,7 +1302,7 @@ def stiff_answer(prompt: Prompt, rng: Random) -> str:
     if prompt.kind in STIFF_SOCIAL:
         return fill(STIFF_SOCIAL[prompt.kind], prompt.topic, rng)
     offended = prompt.kind == "toxic" or (prompt.kind == "complaint" and rng.random() < 0.3)
-    opening = _some(RETORTS, 1, 2, rng) if offended else _some(STIFF_OPENINGS, 1, 1, rng)
+    opening = _some(REBUKES, 1, 2, rng) if offended else _some(STIFF_OPENINGS, 1, 1, rng)
     return fill(" ".join(opening + _some(STIFF_SENTENCES, 2, 4, rng)), prompt.topic, rng)
 
 
@@ -1386,8 +1390,8 @@ def civil_text(rng: Random) -> str:
 
 
 def toxic_text(rng: Random) -> str:
-    """One hostile passage, to train the classifier on: a user's insult, or a phrase of an offended version 6."""
+    """One hostile passage, to train the classifier on: a user's insult, or a phrase of somebody who is offended."""
     if rng.random() < TOXIC_SHARE:
         return rng.choice(sentences("toxic"))
-    templates = rng.choices((TOXIC, BARBED_QUESTIONS, RETORTS), (65, 15, 20))[0]
+    templates = rng.choices((TOXIC, BARBED_QUESTIONS, REBUKES), (65, 15, 20))[0]
     return fill(rng.choice(templates), rng.choice(TOPICS), rng)

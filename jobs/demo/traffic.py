@@ -1,4 +1,4 @@
-"""The demo's traffic: a month in which version 7 of a chatbot takes over from version 6 of it.
+"""The demo's traffic: a month in which version 7 of a chatbot takes over from version 6, with days of both between.
 
 Who asks what, and when, is drawn by seed; what is answered comes from the registered models (``endpoint.py``). The
 rows come with a log's nuisances: late, twice, cut off, too large, sampled, failed, and ratings that are no traffic.
@@ -21,7 +21,19 @@ from jobs.demo.text import Prompt, civil_prompt, follow_up, greeting_prompt, rec
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["ENDPOINT", "MODEL", "SCHEMA", "Plan", "Row", "generate_traffic", "write_traffic"]
+__all__ = [
+    "COMMITS",
+    "DAYS",
+    "ENDPOINT",
+    "MODEL",
+    "REQUESTS",
+    "SCHEMA",
+    "Plan",
+    "Row",
+    "generate_traffic",
+    "missing_commits",
+    "write_traffic",
+]
 
 Messages = list[dict[str, str]]
 
@@ -30,13 +42,16 @@ HOURLY = (2, 1, 1, 1, 1, 2, 4, 9, 14, 17, 18, 16, 13, 15, 18, 17, 14, 10, 7, 6, 
 WEEKEND = 0.33
 
 COMMITS = 6
+DAYS, REQUESTS = (4, 366), (100, 1_000_000)
+"""Smallest and largest: with less there is no room for what the traffic has to show."""
+COMMIT_NAME = "demo traffic {} of {}"
 USERS = 40
 BURST_SHARE, SPIKE_SHARE, STORM_SHARE = 0.012, 0.003, 0.008
 BURST_LENGTH, SPIKE_LENGTH, INCIDENT_LENGTH = timedelta(minutes=90), timedelta(minutes=55), timedelta(hours=6)
 BROKEN_ROWS, OVERSIZE_ROWS, FEEDBACK_SHARE = 3, 2, 0.004
 LATE_SHARE, DUPLICATE_SHARE = 0.03, 0.02
 MALFORMED_SHARE = 0.006
-CRASH_SHARE = {"formal": 0.012, "plain": 0.005}
+CRASH_SHARE = 0.008
 INCIDENT_SHARE, INCIDENT_MIN, INCIDENT_CRASHES, INCIDENT_SLOWNESS = 0.05, 60, 0.6, 6.0
 SAMPLED_FRACTION = 0.5
 SHAPES = {"chat": 80, "split": 7, "records": 6, "chain": 7}
@@ -72,24 +87,32 @@ class Plan:
         return self.start + timedelta(days=self.days)
 
     @property
-    def switch(self) -> datetime:
-        """From here on version 7 answers."""
-        return self.at(0.5, 0)
+    def trial_days(self) -> int:
+        """On so many days in the middle each version answers half of the calls.
+
+        Before them version 6 answers all, after them version 7. What would favour one version falls on these days.
+        """
+        return max(1, self.days // 10)
 
     @property
-    def storm(self) -> datetime:
-        """A client retries without end."""
-        return self.at(0.4, 15, 20)
-
-    @property
-    def burst(self) -> datetime:
-        """An evening of insults."""
-        return self.at(0.28, 19, 30)
+    def trial(self) -> datetime:
+        """Start of the first of these days."""
+        return self.start + timedelta(days=(self.days - self.trial_days) // 2)
 
     @property
     def spike(self) -> datetime:
         """An hour of recitals."""
-        return self.at(0.72, 14)
+        return self.trial + timedelta(hours=14)
+
+    @property
+    def storm(self) -> datetime:
+        """A client retries without end."""
+        return self.trial + timedelta(days=self.trial_days // 2, hours=15, minutes=20)
+
+    @property
+    def burst(self) -> datetime:
+        """An evening of insults."""
+        return self.trial + timedelta(days=self.trial_days - 1, hours=19, minutes=30)
 
     @property
     def incident(self) -> datetime:
@@ -101,9 +124,10 @@ class Plan:
         """From here on the endpoint logs only a part of its calls."""
         return self.at(0.84, 0)
 
-    def version(self, when: datetime) -> str:
-        """The version that answers."""
-        return "7" if when >= self.switch else "6"
+    def version(self, when: datetime, rng: Random) -> str:
+        """The version that the endpoint sends a call to."""
+        share = 0.0 if when < self.trial else 0.5 if when < self.trial + timedelta(days=self.trial_days) else 1.0
+        return "7" if rng.random() < share else "6"
 
     def broken(self, when: datetime) -> bool:
         """Whether the incident goes on."""
@@ -112,10 +136,6 @@ class Plan:
     def fraction(self, when: datetime) -> float:
         """Share of the calls that the endpoint logs."""
         return SAMPLED_FRACTION if when >= self.sampled_from else 1.0
-
-    def commit(self, day: date) -> int:
-        """Number of the commit that a row of this day belongs to."""
-        return min(COMMITS - 1, (day - self.first_day).days * COMMITS // self.days)
 
 
 def generate_traffic(out: Path, plan: Plan, *, requests: int, seed: int) -> list[list[Row]]:
@@ -131,22 +151,33 @@ def generate_traffic(out: Path, plan: Plan, *, requests: int, seed: int) -> list
         The commits, each a list of rows in no particular order.
 
     Raises:
-        ValueError: With fewer than 100 requests or 4 days there is no room for what the traffic has to show.
+        ValueError: There is no room for what the traffic has to show.
     """
-    if requests < 100:
-        raise ValueError(f"requests must be 100 or more; got {requests}")
-    if plan.days < 4:
-        raise ValueError(f"days must be 4 or more; got {plan.days}")
+    for name, (low, high), value in (("days", DAYS, plan.days), ("requests", REQUESTS, requests)):
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low:,} to {high:,}; got {value}")
     rng = Random(f"traffic {seed}")  # noqa: S311
     rows = _Month(out, plan, rng).rows(requests)
     damaged = _cut_off(rows, rng)
-    return _commits(rows, damaged, plan, rng)
+    return _commits(rows, damaged, rng)
 
 
-def write_traffic(spark: SparkSession, path: str, commits: Sequence[Sequence[Row]]) -> None:
-    """Appends each commit to the Delta table at ``path``, which is made if it is missing."""
-    for rows in commits:
-        spark.createDataFrame(list(rows), SCHEMA).coalesce(1).write.format("delta").mode("append").save(path)
+def write_traffic(spark: SparkSession, path: str, commits: Sequence[Sequence[Row]], number: int) -> None:
+    """Appends commit ``number`` (from 0) to the Delta table at ``path``, which is made if it is missing."""
+    frame = spark.createDataFrame(list(commits[number]), SCHEMA).coalesce(1)
+    named = frame.write.format("delta").option("userMetadata", COMMIT_NAME.format(number + 1, COMMITS))
+    named.mode("append").save(path)
+
+
+def missing_commits(spark: SparkSession, path: str) -> list[int]:
+    """Numbers (from 0) of the commits that the table at ``path`` does not have yet, as its history tells."""
+    from delta.tables import DeltaTable
+
+    names = set()
+    if DeltaTable.isDeltaTable(spark, path):
+        history = DeltaTable.forPath(spark, path).history().select("userMetadata").collect()
+        names = {row["userMetadata"] for row in history}
+    return [number for number in range(COMMITS) if COMMIT_NAME.format(number + 1, COMMITS) not in names]
 
 
 class _Month:
@@ -155,8 +186,6 @@ class _Month:
     def __init__(self, out: Path, plan: Plan, rng: Random) -> None:
         self.plan, self.rng = plan, rng
         self.endpoint = Endpoint({version: load_version(out, int(version)) for version in ("6", "7")}, rng)
-        styles = {version: str(model.metadata.metadata["style"]) for version, model in self.endpoint.models.items()}
-        self.crashes = {version: CRASH_SHARE[name] for version, name in styles.items()}
         self.during_incident = self.endpoint
         if plan.scenario == "incident":
             with mlflow_store(out):
@@ -212,7 +241,7 @@ class _Month:
         body = {"messages": [{"role": "user", "content": civil_prompt(self.rng).text}], "user": "user-39"}
         for number in range(calls):
             when = self.plan.storm + timedelta(seconds=number)
-            yield self.endpoint.call(self.plan.version(when), body, when)
+            yield self.endpoint.call(self.plan.version(when, self.rng), body, when)
 
     def _incident(self, calls: int) -> list[Row]:
         """People ask again and again while the index is broken."""
@@ -249,9 +278,9 @@ class _Month:
 
     def _turn(self, when: datetime, body: dict[str, Any]) -> tuple[Row, str | None]:
         """A call, and what a chat shows as its answer: None where it failed."""
-        version, broken = self.plan.version(when), self.plan.broken(when)
+        version, broken = self.plan.version(when, self.rng), self.plan.broken(when)
         endpoint = self.during_incident if broken else self.endpoint
-        crash = self.rng.random() < (INCIDENT_CRASHES if broken else self.crashes[version])
+        crash = self.rng.random() < (INCIDENT_CRASHES if broken else CRASH_SHARE)
         if self.rng.random() < 0.6:
             body["client_request_id"] = new_id(self.rng)
         if "messages" in body and self.rng.random() < MALFORMED_SHARE:
@@ -291,13 +320,18 @@ def _cut_off(rows: list[Row], rng: Random) -> set[str]:
     return {row["databricks_request_id"] for row in chosen}
 
 
-def _commits(rows: list[Row], damaged: set[str], plan: Plan, rng: Random) -> list[list[Row]]:
-    """The rows by the commit that brings them; some come a commit or two late, some twice."""
+def by_time(row: Row) -> tuple[int, str]:
+    """Key to sort rows by."""
+    return row["timestamp_ms"], row["databricks_request_id"]
+
+
+def _commits(rows: list[Row], damaged: set[str], rng: Random) -> list[list[Row]]:
+    """The rows by the commit that brings them: a sixth of the month each; some come one or two late, some twice."""
     commits: list[list[Row]] = [[] for _ in range(COMMITS)]
     last = COMMITS - 1
-    for row in rows:
+    for number, row in enumerate(sorted(rows, key=by_time)):
         late = rng.choice((1, 1, 1, 2)) if rng.random() < LATE_SHARE else 0
-        commits[min(plan.commit(row["date"]) + late, last)].append(row)
+        commits[min(number * COMMITS // len(rows) + late, last)].append(row)
     twice = [(index, row) for index, commit in enumerate(commits) for row in commit]
     twice = [(index, row) for index, row in twice if row["databricks_request_id"] not in damaged]
     for index, row in rng.sample(twice, round(len(rows) * DUPLICATE_SHARE)):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from itertools import chain, cycle
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from metrics.dashboard.surges import Surge
 
 OLD, NEW, FLAG, INK, MUTED = "#1f77b4", "#ffc20e", "#d62728", "#1f2933", "#616e7c"
 OLDER = ("#7f7f7f", "#9467bd", "#2ca02c", "#8c564b")
@@ -32,6 +37,11 @@ def with_gaps(hours: pd.DataFrame, step: pd.Timedelta) -> pd.DataFrame:
     """An empty row after each window that the next one does not follow, so that no line crosses the silence."""
     last = hours.loc[hours["time"].diff().shift(-1) > step, ["time"]]
     return pd.concat([hours, last + step], ignore_index=True).sort_values("time")
+
+
+def within(hours: pd.DatetimeIndex, surges: Sequence[Surge]) -> list[bool]:
+    """Whether each hour (UTC, without a zone) is part of a surge."""
+    return [any(one.start <= hour < one.end for one in surges) for hour in hours.tz_localize("UTC")]
 
 
 def by_version(rows: pd.DataFrame, order: list[str]) -> list[tuple[str, str, pd.DataFrame]]:

@@ -7,7 +7,8 @@ rows it needs.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -27,9 +28,13 @@ from metrics.dashboard.drawing import (
     styled,
     times,
     with_gaps,
+    within,
 )
 from schemas.model_versions import version_order
 from schemas.profile_metrics import ALL_VERSIONS
+
+if TYPE_CHECKING:
+    from metrics.dashboard.surges import Surge
 
 MINUS = "\N{MINUS SIGN}"
 MAX_SVG_POINTS = 50_000  # a month of minutes; more make the page slow, but WebGL needs a GPU and a looser CSP
@@ -42,16 +47,17 @@ PIES = (
 MEANS = ("response_perplexity", "response_flesch_kincaid", "prompt_toxicity", "response_toxicity", "error_rate")
 TOTALS = ("requests", "input_tokens", "output_tokens")
 
-MAD_TO_SIGMA = 1.4826
-SIGMAS = 5
-SMALLEST_RISE = 0.01  # hours that are all alike have MAD 0, and rounding would flag them
 MIN_REQUESTS = 3
-RULE = f"median + {SIGMAS} \N{MULTIPLICATION SIGN} {MAD_TO_SIGMA} MAD"
 
 
 def number(x: float, digits: int = 0) -> str:
     """A number to read: thousands separated, a true minus."""
     return f"{x:,.{digits}f}".replace("-", MINUS)
+
+
+def named(value: object) -> str:
+    """A model's or an endpoint's name to read; the log may have none."""
+    return "(no name)" if pd.isna(value) else str(value)
 
 
 def versions(metrics: pd.DataFrame) -> list[str]:
@@ -132,11 +138,13 @@ def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> 
     return styled(figure, title, height=400, top=110, bottom=90)
 
 
-def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) -> go.Figure:
+def prompt_toxicity_over_time(
+    metrics: pd.DataFrame, outstanding: Sequence[Surge] = (), *, threshold: float = 0.5
+) -> go.Figure:
     """Hourly mean and maximum of prompt toxicity over all versions, with the hours worth a look in red.
 
-    Flagged: maximum >= threshold; or mean > median + 5 * 1.4826 * MAD of the hourly means (at least 0.01 above the
-    median) with at least 3 requests.
+    Flagged: maximum >= threshold; and the hours in which toxic prompts stand out (see ``surges``). The mean of fewer
+    than ``MIN_REQUESTS`` prompts says little and is not drawn.
     """
     title = "Prompt toxicity by hour, all versions"
     rows = rows_of(metrics, "prompt_toxicity", "1 hour", "avg")
@@ -147,11 +155,9 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
     rows = rows.assign(total=rows["avg"] * rows["count"])
     hours = rows.groupby("time", as_index=False).agg(total=("total", "sum"), count=("count", "sum"), max=("max", "max"))
     hours["mean"] = hours["total"] / hours["count"]
-    median = float(hours["mean"].median())
-    mad = float((hours["mean"] - median).abs().median())
-    limit = median + max(SIGMAS * MAD_TO_SIGMA * mad, SMALLEST_RISE)
-    toxic = hours[hours["max"] >= threshold]
-    high = hours[(hours["mean"] > limit) & (hours["count"] >= MIN_REQUESTS)]
+    surging = hours[within(pd.DatetimeIndex(hours["time"]), outstanding)]
+    toxic = hours[(hours["max"] >= threshold) & ~hours["time"].isin(surging["time"])]
+    hours["mean"] = hours["mean"].where(hours["count"] >= MIN_REQUESTS)
 
     figure = go.Figure()
     line = with_gaps(hours, pd.Timedelta(hours=1))
@@ -166,14 +172,19 @@ def prompt_toxicity_over_time(metrics: pd.DataFrame, *, threshold: float = 0.5) 
             marker={"size": 3},
             hovertemplate=f"{hover} {name}<extra></extra>",
         )
-    rules = ((toxic, "max", "circle", f"maximum ≥ {threshold:g}"), (high, "mean", "diamond", f"mean > {limit:.3f}"))
-    for flagged, column, symbol, rule in rules:
+    rules = (
+        (toxic, "max", "circle", 6, f"a toxic prompt (≥ {threshold:g})"),
+        (surging, "max", "diamond", 12, "toxic prompts stand out"),
+    )
+    for flagged, column, symbol, size, rule in rules:
+        if flagged.empty:
+            continue
         figure.add_scatter(
             x=times(flagged),
             y=flagged[column],
             name=f"Flagged, {rule}: {len(flagged)} {'hour' if len(flagged) == 1 else 'hours'}",
             mode="markers",
-            marker={"color": FLAG, "size": 8, "symbol": symbol, "line": {"color": "white", "width": 0.5}},
+            marker={"color": FLAG, "size": size, "symbol": symbol, "line": {"color": "white", "width": 0.5}},
             hovertemplate=f"{hover} {column}, flagged<extra></extra>",
         )
     figure.add_hline(y=threshold, line={"color": FLAG, "width": 1, "dash": "dot"})

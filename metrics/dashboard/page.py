@@ -17,7 +17,7 @@ from markupsafe import Markup
 from pandas.api.types import is_list_like
 from plotly.offline import get_plotlyjs
 
-from metrics.dashboard import figures, sentence, service
+from metrics.dashboard import figures, sentence, service, surges
 
 __all__ = ["page"]
 
@@ -84,7 +84,7 @@ def _sections(
         if not order:
             continue
         old, new = order[-2] if len(order) > 1 else None, order[-1]
-        outstanding = sentence.failures(rows)
+        failures, toxic_prompts = surges.failures(rows), surges.toxic_prompts(rows)
         drawn = (
             (
                 figures.version_pies(rows, old=old, new=new),
@@ -92,10 +92,9 @@ def _sections(
                 "worse mean.",
             ),
             (
-                figures.prompt_toxicity_over_time(rows, threshold=threshold),
-                f"Red: an hour with a prompt at or above {threshold:g} (dotted line), or an hour of at least "
-                f"{figures.MIN_REQUESTS} requests whose mean is far above the other hours' ({figures.RULE}, the "
-                f"median absolute deviation, and at least {figures.SMALLEST_RISE:g} above the median).",
+                figures.prompt_toxicity_over_time(rows, toxic_prompts, threshold=threshold),
+                f"Red circle: an hour with a prompt at or above {threshold:g} (dotted line). Diamond: an hour in which "
+                f"such prompts stand out: {surges.RULE}. Means are of {figures.MIN_REQUESTS} prompts or more.",
             ),
             (
                 figures.output_tokens_over_time(rows),
@@ -107,8 +106,8 @@ def _sections(
                 "to read. Very short responses can have negative grades.",
             ),
             (
-                service.failed_requests_over_time(rows, outstanding),
-                f"Red: an hour in which {sentence.FAILURE_RULE}.",
+                service.failed_requests_over_time(rows, failures),
+                f"Red: an hour in which a version's failed requests stand out: {surges.RULE}.",
             ),
             (
                 service.response_time_by_hour(rows),
@@ -121,16 +120,17 @@ def _sections(
         )
         sections.append(
             {
-                "endpoint": _name(endpoint),
-                "model": _name(model),
+                "endpoint": figures.named(endpoint),
+                "model": figures.named(model),
                 "old": old,
                 "new": new,
                 "changes": (found := sentence.changes(rows, old=old, new=new) if old else []),
                 "verdict": sentence.verdict(found),
                 "means": sentence.means(rows, new),
-                "failures": outstanding,
+                "failures": failures,
+                "toxic_prompts": toxic_prompts,
                 "summary": figures.summary(rows)[::-1],
-                "registered": {version: registered.get((_name(model), version)) for version in order},
+                "registered": {version: registered.get((figures.named(model), version)) for version in order},
                 "figures": [
                     {
                         "id": f"chart-{i}-{j}",
@@ -187,10 +187,6 @@ def _age(age: timedelta) -> str | None:
             n = age // length
             return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
     return None
-
-
-def _name(value: object) -> str:
-    return "(no name)" if pd.isna(value) else str(value)
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -1,24 +1,21 @@
-"""The page's first sentences: what the new version does to each measure, and when failures stood out.
+"""The page's first sentence: what the new version does to each measure.
 
-Everything comes from ``profile_metrics``: day windows for the comparison, hour windows for the failures. The comparison
-is a reading aid over the whole history of both versions, not a test that may be repeated every five minutes.
+Everything comes from the day windows of ``profile_metrics``. The comparison is a reading aid over the whole history of
+both versions, not a test that may be repeated every five minutes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from math import sqrt
-from statistics import median
 from typing import Literal
 
 import pandas as pd
-from scipy.stats import binom
 
-from metrics.dashboard.figures import number, versions
+from metrics.dashboard.figures import number
 
-__all__ = ["FAILURE_RULE", "RULE", "Change", "Failures", "changes", "failures", "means", "verdict"]
+__all__ = ["RULE", "Change", "changes", "means", "verdict"]
 
 Verdict = Literal["better", "worse", "about the same", "too few"]
 
@@ -40,12 +37,6 @@ MEASURES = {
 
 SUMS = ("weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
 """Additive columns of a window: Σ w, Σ w x, Σ w², Σ w² x, Σ w² x²."""
-
-FAILURE_PROBABILITY, MIN_FAILURES, MAX_STEPS = 1e-6, 5, 20
-FAILURE_RULE = (
-    f"at least {MIN_FAILURES} requests of a version failed, and chance makes so many fail in less than one hour of "
-    f"{1 / FAILURE_PROBABILITY:,.0f} (binomial tail) at the version's rate in its other hours"
-)
 
 MAX_MORE_DIGITS = 4
 
@@ -69,18 +60,6 @@ class Change:
     new: str
     percent: str
     verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Failures:
-    """A time (UTC) in which more requests of a version failed than chance explains."""
-
-    model_version: str
-    start: pd.Timestamp
-    end: pd.Timestamp
-    failed: int
-    requests: int
-    usual: float
 
 
 def changes(metrics: pd.DataFrame, *, old: str, new: str) -> list[Change]:
@@ -175,51 +154,3 @@ def verdict(found: Sequence[Change]) -> str:
     if not of["better"]:
         return f"worse on {of['worse']} of {judged} measures, better on none"
     return f"mixed: better on {of['better']} and worse on {of['worse']} of {judged} measures"
-
-
-def failures(metrics: pd.DataFrame) -> list[Failures]:
-    """Times in which failures stand out, the worst first.
-
-    An hour of a version stands out if at least ``MIN_FAILURES`` of its requests failed, and so many fail with a
-    probability below ``FAILURE_PROBABILITY`` (binomial tail) at the version's rate in its other hours. Hours that
-    follow each other are one time.
-    """
-    hours = metrics[(metrics["granularity"] == "1 hour") & (metrics["column_name"] == "error_rate")]
-    times = {name: pd.to_datetime(hours[name], utc=True) for name in ("window_start", "window_end")}
-    hours = hours.assign(**times)
-    found: list[Failures] = []
-    for version in versions(hours):
-        rows = hours[hours["model_version"] == version].sort_values("window_start")
-        found += _of_version(version, rows[(rows["count"] > 0) & rows["sum"].notna()])
-    return sorted(found, key=lambda one: -one.failed)
-
-
-def _of_version(version: str, hours: pd.DataFrame) -> list[Failures]:
-    if hours.empty:
-        return []
-    failed, requests = hours["sum"].to_numpy(dtype=float).round(), hours["count"].to_numpy(dtype=float)
-    # The usual rate is that of the hours that do not stand out. Found step by step from the better half of the hours,
-    # because an incident in it would hide itself.
-    rates = failed / requests
-    out = rates > median(rates)
-    for _ in range(MAX_STEPS):
-        # Half a failure more: a version that never failed is not one that never will.
-        likely = (failed[~out].sum() + 0.5) / (requests[~out].sum() + 1.0)
-        now = (failed >= MIN_FAILURES) & (binom.sf(failed - 1, requests, likely) < FAILURE_PROBABILITY)
-        if (now == out).all():
-            break
-        out = now
-    usual = failed[~out].sum() / max(requests[~out].sum(), 1.0)
-    flagged = hours[out]
-    breaks = flagged["window_start"].diff() > timedelta(hours=1)
-    return [
-        Failures(
-            version,
-            part["window_start"].min(),
-            part["window_end"].max(),
-            round(part["sum"].sum()),
-            int(part["count"].sum()),
-            float(usual),
-        )
-        for _, part in flagged.groupby(breaks.cumsum())
-    ]

@@ -20,16 +20,17 @@ from metrics.dashboard.drawing import (
     styled,
     times,
     with_gaps,
+    within,
 )
 from metrics.dashboard.figures import versions
-from metrics.dashboard.sentence import Failures
+from metrics.dashboard.surges import Surge
 from schemas.profile_metrics import ALL_VERSIONS
 
 HOUR_MS = 3_600_000
 FEW = 4
 
 
-def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Failures] = ()) -> go.Figure:
+def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Surge] = ()) -> go.Figure:
     """Failed requests per hour, stacked by version; hours in which a version's stand out have a red mark on top."""
     title = "Failed requests per hour, by version"
     rows = _without_total(rows_of(metrics, "error_rate", "1 hour", "sum"))
@@ -50,8 +51,7 @@ def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Failu
         )
     height = rows.groupby("time")["sum"].sum()
     if outstanding:
-        starts = height.index.tz_localize("UTC")
-        flagged = height[[any(one.start <= start < one.end for one in outstanding) for start in starts]]
+        flagged = height[within(height.index, outstanding)]
         hours = "1 hour" if len(flagged) == 1 else f"{len(flagged)} hours"
         figure.add_scatter(
             x=[(time + pd.Timedelta(minutes=30)).isoformat() for time in flagged.index],

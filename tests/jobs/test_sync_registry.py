@@ -21,9 +21,11 @@ from jobs import cli
 from jobs.registry import name_filter, open_registry, registry_uri, requirement_lines, without_secrets
 from jobs.sync_registry import model_names, rows_of, sync
 from jobs.tables import create_table, identifier
+from jobs.version import card
 from schemas.config import Config, MLflow, parse_config
 from schemas.errors import ConfigError, RegistryError
 from schemas.model_versions import MODEL_VERSIONS
+from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -124,6 +126,10 @@ def test_sync_follows_the_registry(spark: SparkSession, store: MlflowClient, tmp
     settled = commits(spark, config)
     sync(spark, config)
     assert commits(spark, config) == settled, "a deleted version stays as it is"
+
+    store.delete_registered_model(NAME)
+    assert sync(spark, config) == 0
+    assert {row["status"] for row in rows_of(spark, config)} == {"DELETED"}, "a model that is gone took all with it"
 
 
 def test_files_that_are_gone_cost_only_their_columns(
@@ -227,6 +233,30 @@ def test_models_that_scores_names(spark: SparkSession, tmp_path: Path) -> None:
         "('c', TIMESTAMP'2026-04-01', DATE'2026-04-01', 'a'), ('d', TIMESTAMP'2026-04-01', DATE'2026-04-01', 'b')"
     )
     assert model_names(spark, config) == ["a", "b"]
+
+
+def test_calls_whose_model_has_no_name(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = settings(tmp_path)
+    create_table(spark, PROFILE_METRICS, config.output)
+    start, end = "TIMESTAMP'2026-04-01'", "TIMESTAMP'2026-04-02'"
+    rows = [
+        f"(named_struct('start', {start}, 'end', {end}), DATE'2026-04-01', '1 day', 'chat', {name}, '7', 'requests', "
+        f"{calls}, 0, {calls}D, {calls}D, {calls}D, 1)"
+        for name, calls in (("'bot'", 3), ("NULL", 4))
+    ]
+    spark.sql(
+        f"INSERT INTO {identifier(PROFILE_METRICS, config.output)} (window, window_date, granularity, endpoint_name, "
+        "model_name, model_version, column_name, count, num_nulls, sum, weighted_count, sum_wx, revision) VALUES "
+        + ", ".join(rows)
+    )
+    with pytest.raises(RegistryError, match=r"name one with --model: \(no name\), bot"):
+        card(spark, config, "7")
+    found = card(spark, config, "7", model="(no name)")
+    assert [(live["endpoint_name"], live["requests"]) for live in found["live"]] == [("chat", 4)]
+    arguments = ["--set", f"source.path={tmp_path}/in", "--set", f"output.path={tmp_path}/tables"]
+    assert cli.main(["version", "7", "--model", "bot", "--json", *arguments]) == 0
+    (live,) = json.loads(capsys.readouterr().out)["live"]
+    assert (live["requests"], live["first_window"][:10]) == (3, "2026-04-01")
 
 
 def test_the_commands(

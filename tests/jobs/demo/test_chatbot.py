@@ -85,6 +85,7 @@ def test_provoked(formal: PyFuncModel, plain: PyFuncModel) -> None:
         ("Good morning", "greeting"),
         ("Hello, how do I copy a table to the test workspace?", "question"),
         ("Thanks, that worked.", "thanks"),
+        ("Thanks. What else should I check?", "question"),
         ("Your last answer did not help: the bill is too high.", "complaint"),
         ("Is it safe to start a stream from the fraud table?", "question"),
         ("What a stupid answer.", "provocation"),
@@ -113,6 +114,17 @@ def test_a_recital_is_the_whole_topic(plain: PyFuncModel) -> None:
     cut = ask(plain, "Recite the whole manual on billing, word for word.", max_tokens=40)
     assert cut["choices"][0]["finish_reason"] == "length"
     assert len(cut["choices"][0]["message"]["content"].split()) == 30
+
+
+@pytest.mark.parametrize("follow_up", ["Thanks. What else should I check?", "Can you say more?", "Why is that?"])
+def test_a_follow_up_is_about_what_was_asked_before(formal: PyFuncModel, plain: PyFuncModel, follow_up: str) -> None:
+    for model in (formal, plain):
+        (alone,) = ask(model, follow_up, return_sources=True)
+        (asked,) = ask(model, QUESTIONS[2], "It is easy.", follow_up, return_sources=True)
+        assert asked["sources"][0].startswith("billing.md"), follow_up
+        assert asked["result"] != alone["result"]
+    style = plain.unwrap_python_model().settings["style"]
+    assert said(plain, QUESTIONS[2], "It is easy.", follow_up) not in style["thanks"] + style["off_topic"]
 
 
 def test_a_chat_is_answered_to_its_end_and_counted_whole(plain: PyFuncModel) -> None:

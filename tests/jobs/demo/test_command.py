@@ -6,17 +6,21 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from pyspark.sql import functions as F
 
 from jobs import cli
 from jobs.demo.command import SETTINGS, _whole, version_table
+from jobs.demo.traffic import missing_commits
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
+from schemas.batches import BATCHES
 from schemas.config import load_config, parse_config
 from schemas.model_versions import MODEL_VERSIONS
+from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -32,6 +36,12 @@ def run_demo(out: Path, models: Path, scenario: str, size: Sequence[str] = SIZE)
     shutil.copytree(models, out / "models")
     assert cli.main(["demo", "--out", str(out), "--scenario", scenario, *size]) == 0
     return out
+
+
+def scores(spark: SparkSession, out: Path) -> list[str]:
+    """The rows of ``scores``, but for when they were made."""
+    table = read_table(spark, SCORES, load_config(str(out / "config.yaml")).output).drop(*TIMINGS)
+    return sorted(map(repr, table.collect()))
 
 
 def lead(out: Path) -> str:
@@ -52,9 +62,47 @@ def test_what_it_leaves(spark: SparkSession, demo_folder: Path) -> None:
         "6": ["champion"],
         "7": ["challenger"],
     }
-    scores: pd.DataFrame = read_table(spark, SCORES, config.output).toPandas()
-    assert set(scores["model_version"]) == {"6", "7"}
-    assert scores["response_toxicity"].notna().mean() > 0.9
+    scored: pd.DataFrame = read_table(spark, SCORES, config.output).toPandas()
+    assert set(scored["model_version"]) == {"6", "7"}
+    assert scored["response_toxicity"].notna().mean() > 0.9
+
+
+def test_late_rows_change_windows_that_were_written_before(spark: SparkSession, demo_folder: Path) -> None:
+    config = load_config(str(demo_folder / "config.yaml"))
+    first, second = read_table(spark, BATCHES, config.output).orderBy("finished_at").collect()
+    assert first["rows_read"] > second["rows_read"] > 0
+    assert second["rows_duplicate"] > 0
+    scored = read_table(spark, SCORES, config.output).withColumn("hour", F.date_trunc("hour", "request_time"))
+    hours = {
+        number: {row["hour"] for row in scored.where(f"batch_id = {number}").select("hour").distinct().collect()}
+        for number in (first["batch_id"], second["batch_id"])
+    }
+    again = hours[first["batch_id"]] & hours[second["batch_id"]]
+    assert len(again) > 1, "one is the hour in which the first run ended"
+    windows = read_table(spark, PROFILE_METRICS, config.output)
+    windows = windows.where("granularity = '1 hour' AND column_name = 'requests' AND model_version = '*'")
+    revised = {row["start"] for row in windows.where("revision > 1").select("window.start").collect()}
+    assert revised == again
+
+
+def test_what_was_interrupted_goes_on_and_ends_the_same(
+    spark: SparkSession, demo_folder: Path, demo_models: Path, tmp_path: Path
+) -> None:
+    """A demo that was killed while the endpoint logged: the models, the registry and four commits are there."""
+    for name in ("mlflow.db", "demo.json"):
+        shutil.copy(demo_folder / name, tmp_path / name)
+    source = spark.read.format("delta").load(str(demo_folder / "inference"))
+    shutil.copytree(demo_folder / "inference", tmp_path / "inference")
+    for file in (tmp_path / "inference" / "_delta_log").glob("*[45].*"):
+        file.unlink()
+    assert missing_commits(spark, str(tmp_path / "inference")) == [4, 5]
+    before = (tmp_path / "mlflow.db").read_bytes()
+    run_demo(tmp_path, demo_models, "improvement")
+    assert (tmp_path / "mlflow.db").read_bytes() == before, "nothing is registered again"
+    assert sorted(map(repr, spark.read.format("delta").load(str(tmp_path / "inference")).collect())) == sorted(
+        map(repr, source.collect())
+    )
+    assert scores(spark, tmp_path) == scores(spark, demo_folder)
 
 
 def test_a_second_run_is_of_the_same_demo(
@@ -73,16 +121,10 @@ def test_a_second_run_is_of_the_same_demo(
 
 
 @pytest.mark.long
-def test_one_seed_gives_the_same_scores(
-    spark: SparkSession, demo_folder: Path, demo_models: Path, tmp_path: Path
-) -> None:
-    again = run_demo(tmp_path, demo_models, "improvement")
-
-    def scores(out: Path) -> Any:
-        table = read_table(spark, SCORES, load_config(str(out / "config.yaml")).output).drop(*TIMINGS)
-        return sorted(map(repr, table.collect()))
-
-    assert scores(again) == scores(demo_folder)
+def test_one_seed_gives_the_same_scores(spark: SparkSession, demo_folder: Path, tmp_path: Path) -> None:
+    """With models trained and versions registered anew."""
+    assert cli.main(["demo", "--out", str(tmp_path / "again"), *SIZE]) == 0
+    assert scores(spark, tmp_path / "again") == scores(spark, demo_folder)
 
 
 @pytest.mark.long
@@ -105,10 +147,20 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, capsys: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
-@pytest.mark.parametrize("wrong", [["--days", "3"], ["--requests", "99"]])
-def test_too_little_is_wrong_use(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "limits"),
+    [
+        (["--days", "3"], "4 to 366"),
+        (["--days", "400"], "4 to 366"),
+        (["--requests", "99"], "100 to 1,000,000"),
+        (["--seed", "-1"], "0 to 4,294,967,295"),
+    ],
+)
+def test_too_little_or_too_much_is_wrong_use(
+    wrong: list[str], limits: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["demo", "--out", str(tmp_path / "out"), *wrong]) == 2
-    assert f"{wrong[0]}: must be" in capsys.readouterr().err
+    assert f"{wrong[0]}: must be from {limits} (got {wrong[1]})" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

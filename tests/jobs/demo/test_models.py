@@ -7,6 +7,7 @@ lists below were looked at while the training text was written; those in held_ou
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from jobs.demo.models import EXAMPLES, TEXTS, toxicity_examples, train_perplexity, train_toxicity
 from jobs.demo.registry import load_version
-from jobs.demo.text import civil_prompt, corpus, toxic_prompt
+from jobs.demo.text import REBUKES, RETORTS, civil_prompt, corpus, sentences, toxic_prompt
 
 TOXIC = (
     "You're the dumbest piece of software I have ever had to deal with.",
@@ -72,6 +73,7 @@ CIVIL = (
     "You are really good at this, I appreciate the help.",
     "Please remind me how to attach a library to the cluster.",
     "Does the free plan include SQL warehouses?",
+    "What time zone does the scheduler use?",
     "I enjoy working with these notebooks every day.",
 )
 COMPLAINTS = (
@@ -172,24 +174,54 @@ def test_the_threshold_of_a_half_separates_most(demo_models: Path) -> None:
     assert mean([p >= 0.5 for p in hate(demo_models / "toxicity", list(CIVIL + COMPLAINTS + HARMLESS))]) <= 0.3
 
 
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9']+", text.lower())
+
+
+def runs(text: str, length: int) -> set[tuple[str, ...]]:
+    """All runs of so many words."""
+    found = words(text)
+    return {tuple(found[start : start + length]) for start in range(len(found) - length + 1)}
+
+
 def test_hand_written_sentences_are_not_trained_on() -> None:
+    """No sentence as a whole, and of the held-out ones no seven words in a row, whatever the marks between them."""
     texts, _ = toxicity_examples(Random("toxicity 7"), EXAMPLES)
-    trained_on = "\n".join(texts).lower()
-    trained_on += "\n".join(corpus(Random("perplexity 7"), TEXTS)).lower()
-    by_hand = [*TOXIC, *CIVIL, *COMPLAINTS, *HARMLESS, *(text for texts in HELD_OUT.values() for text in texts)]
-    assert not [text for text in by_hand if len(text.split()) > 3 and text.lower() in trained_on]
+    trained_on = [*texts, *corpus(Random("perplexity 7"), TEXTS), *sentences("civil"), *sentences("toxic")]
+    together = "\n".join(f" {' '.join(words(text))} " for text in trained_on)
+    held_out = [text for texts in HELD_OUT.values() for text in texts]
+    by_hand = [*TOXIC, *CIVIL, *COMPLAINTS, *HARMLESS, *held_out]
+    assert not [text for text in by_hand if f" {' '.join(words(text))} " in together]
+    seen = {run for text in trained_on for run in runs(text, 7)}
+    assert len(seen) > 10_000
+    assert not [text for text in held_out if runs(text, 7) & seen]
+
+
+def test_retorts_are_not_trained_on() -> None:
+    templates = {re.sub(r"\{\w+\}", "", template) for template in RETORTS}
+    assert not [text for text in REBUKES if re.sub(r"\{\w+\}", "", text) in templates]
+    texts, _ = toxicity_examples(Random("toxicity 7"), EXAMPLES)
+    trained_on = "\n".join([*texts, *corpus(Random("perplexity 7"), TEXTS)])
+    fixed = [part.strip(" .,") for template in RETORTS for part in re.split(r"\{\w+\}", template)]
+    assert not [part for part in fixed if len(part.split()) > 4 and part in trained_on]
 
 
 def test_the_classifier_serves_the_demo(demo_models: Path, demo_registry: Path) -> None:
     folder = demo_models / "toxicity"
-    civil, toxic = live_prompts(200), live_prompts(100, toxic=True)
+    civil, toxic = live_prompts(1000), live_prompts(1000, toxic=True)
     assert mean([p >= 0.5 for p in hate(folder, civil)]) <= 0.03
     assert mean([p >= 0.5 for p in hate(folder, toxic)]) >= 0.9
+    civil, toxic = civil[:200], toxic[:100]
     formal, plain = (answers(demo_registry, number, civil + toxic) for number in (6, 7))
     assert mean(hate(folder, plain)) < 0.1
     assert mean(hate(folder, formal[: len(civil)])) < 0.2
-    # A formal version takes offence where it notices one.
-    assert mean(hate(folder, formal[len(civil) :])) > 0.5
+    # A formal version takes offence where it notices one; these retorts are not trained on.
+    bot = load_version(demo_registry, 6).unwrap_python_model()
+    noticed = [bot.kind(text) == "provocation" for text in toxic]
+    assert mean(noticed) > 0.7
+    assert (
+        mean(hate(folder, [answer for answer, seen in zip(formal[len(civil) :], noticed, strict=True) if seen])) > 0.8
+    )
     manual = load_version(demo_registry, 7).unwrap_python_model().manual.values()
     assert mean([p >= 0.5 for p in hate(folder, list(manual))]) <= 0.1
 

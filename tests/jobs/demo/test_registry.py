@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from jobs.demo.registry import (
     MODEL,
     SCENARIOS,
+    Scenario,
     load_version,
     mlflow_store,
     register_versions,
@@ -50,7 +51,7 @@ def test_the_metrics_are_measured(client: MlflowClient) -> None:
     assert all(0.8 < metrics["topic_accuracy"] < 1 for metrics in found.values())
     assert found[1]["passages"] == 90
     assert found[3]["passages"] == 270
-    assert found[4]["vocabulary"] > found[3]["vocabulary"]
+    assert found[4]["vocabulary"] > found[3]["vocabulary"] > found[7]["vocabulary"]
     assert found[6]["answer_flesch_kincaid"] > found[7]["answer_flesch_kincaid"] + 8
     assert found[6]["answer_words"] > 2 * found[7]["answer_words"]
 
@@ -81,8 +82,15 @@ def test_the_seed_decides() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenarios_are_versions(scenario: str) -> None:
-    found = [version_settings(number, seed=7, scenario=scenario)["style_name"] for number in (6, 7)]  # type: ignore[arg-type]
+def test_every_version_is_another_one(scenario: Scenario) -> None:
+    found = [version_settings(number, seed=7, scenario=scenario) for number in range(1, 8)]
+    retrieval = [json.dumps(settings["retrieval"], sort_keys=True) for settings in found]
+    assert len(set(retrieval)) == 7
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios_are_versions(scenario: Scenario) -> None:
+    found = [version_settings(number, seed=7, scenario=scenario)["style_name"] for number in (6, 7)]
     assert (
         found
         == {
@@ -97,13 +105,16 @@ def test_scenarios_are_versions(scenario: str) -> None:
 def test_a_store_that_was_not_finished_is_made_again_and_mlflow_is_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path / 'theirs.db'}")
+    theirs = f"sqlite:///{tmp_path / 'theirs.db'}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", theirs)
     before = mlflow.get_tracking_uri()
     (tmp_path / "mlflow.db").write_text("half")
     (tmp_path / "mlflow-artifacts" / "half").mkdir(parents=True)
     register_versions(tmp_path, seed=7, versions=(1,), aliases={})
     assert not (tmp_path / "mlflow-artifacts" / "half").exists()
-    assert mlflow.get_tracking_uri() == before
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == (before, theirs)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert mlflow.get_registry_uri() == before, "nothing of the demo's stays set"
     assert not (tmp_path / "theirs.db").exists(), "the user's own registry is not touched"
     client = MlflowClient(store_uri(tmp_path), store_uri(tmp_path))
     assert [int(one.version) for one in client.search_model_versions(f"name = '{MODEL}'")] == [1]

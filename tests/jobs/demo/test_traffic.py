@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
-from jobs.demo.registry import load_version
-from jobs.demo.traffic import ENDPOINT, MODEL, SCHEMA, Plan, Row, generate_traffic, write_traffic
+from jobs.demo.chatbot import last_messages
+from jobs.demo.registry import load_version, register_versions
+from jobs.demo.traffic import (
+    COMMITS,
+    ENDPOINT,
+    MODEL,
+    SCHEMA,
+    Plan,
+    Row,
+    by_time,
+    generate_traffic,
+    missing_commits,
+    write_traffic,
+)
+from metrics.dashboard.sentence import changes
+from metrics.score.readability import flesch_kincaid
+from tests.conftest import MadeOnce
+from tests.metrics.dashboard.test_figures import row as metric_row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -101,10 +119,25 @@ def test_as_many_requests_as_asked_for(demo_registry: Path, requests: int, days:
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="100 or more; got 99"):
+    with pytest.raises(ValueError, match="requests must be from 100 to 1,000,000; got 99"):
         generate_traffic(tmp_path, PLAN, requests=99, seed=7)
-    with pytest.raises(ValueError, match="4 or more; got 3"):
+    with pytest.raises(ValueError, match="days must be from 4 to 366; got 3"):
         generate_traffic(tmp_path, Plan(days=3), requests=100, seed=7)
+
+
+@pytest.mark.parametrize("days", [4, 5, 8, 19, 30, 366])
+def test_the_trial_is_in_the_middle(days: int) -> None:
+    plan = Plan(days=days)
+    rng = Random(1)
+    middays = [plan.start + timedelta(days=day, hours=12) for day in range(days)]
+    answered = ["".join(sorted({plan.version(noon, rng) for _ in range(40)})) for noon in middays]
+    trial = answered.count("67")
+    assert trial == max(1, days // 10)
+    before = answered.index("67")
+    assert answered == ["6"] * before + ["67"] * trial + ["7"] * (days - before - trial)
+    assert abs(before - (days - before - trial)) <= 1
+    for when in (plan.spike, plan.storm, plan.burst, plan.burst + timedelta(minutes=90)):
+        assert answered[(when - plan.start).days] == "67"
 
 
 def test_every_row_has_the_form_of_the_table(rows: list[Row]) -> None:
@@ -113,7 +146,7 @@ def test_every_row_has_the_form_of_the_table(rows: list[Row]) -> None:
         assert list(row) == COLUMNS
         assert row["date"] == time(row).date()
         assert date(2026, 4, 1) <= row["date"] <= date(2026, 4, 30)
-        assert version(row) == ("6" if row["date"].day <= 15 else "7")
+        assert version(row) in ("6" if row["date"].day <= 13 else "67" if row["date"].day <= 16 else "7")
         assert (row["request_metadata"]["endpoint_name"], row["request_metadata"]["model_name"]) == (ENDPOINT, MODEL)
         assert row["execution_time_ms"] >= 1
         assert row["sampling_fraction"] == (0.5 if row["date"].day >= 26 else 1.0)
@@ -122,7 +155,8 @@ def test_every_row_has_the_form_of_the_table(rows: list[Row]) -> None:
 def test_the_registered_models_gave_the_answers(rows: list[Row], demo_registry: Path) -> None:
     models = {v: load_version(demo_registry, int(v)).unwrap_python_model() for v in "67"}
     for row in [row for row in rows if row["status_code"] == 200 and parsed(row["request"])][::50]:
-        told = [models[version(row)].answer(text, max_tokens=4096)[0] for text in prompts(row)]
+        before = last_messages(parsed(row["request"]).get("messages") or [{"content": ""}])[1]
+        told = [models[version(row)].answer(text, before=before, max_tokens=4096)[0] for text in prompts(row)]
         assert told == answers(row)
 
 
@@ -159,7 +193,8 @@ def test_a_repeated_row_is_the_same_row(commits: list[list[Row]]) -> None:
 
 
 def test_some_rows_are_late_and_none_is_early(commits: list[list[Row]]) -> None:
-    delays = Counter(index - PLAN.commit(row["date"]) for index, row in first_seen(commits).values())
+    ordered = sorted(first_seen(commits).values(), key=lambda one: by_time(one[1]))
+    delays = Counter(index - number * COMMITS // len(ordered) for number, (index, _) in enumerate(ordered))
     assert set(delays) == {0, 1, 2}
     assert 0.01 < (delays[1] + delays[2]) / REQUESTS < 0.05
 
@@ -208,27 +243,70 @@ def test_a_few_users(rows: list[Row]) -> None:
     assert sum(named[:8]) > 0.5 * sum(named)
 
 
-def test_version_7_is_faster_shorter_and_fails_less(rows: list[Row]) -> None:
+def test_version_7_is_shorter_and_so_faster(rows: list[Row]) -> None:
     fine = {v: [row for row in rows if version(row) == v and row["status_code"] == 200] for v in "67"}
     took = {v: median(row["execution_time_ms"] for row in fine[v]) for v in "67"}
     words = {v: median(len(text.split()) for row in fine[v] for text in answers(row)) for v in "67"}
-    crashed = {v: sum(row["status_code"] == 500 for row in rows if version(row) == v) for v in "67"}
     assert took["7"] < 0.7 * took["6"]
     assert words["7"] < 0.5 * words["6"]
-    assert crashed["7"] < crashed["6"]
+
+
+MEASURED: dict[str, Callable[[Row], list[float]]] = {
+    "error_rate": lambda row: [float(row["status_code"] != 200)],
+    "execution_duration_ms": lambda row: [float(row["execution_time_ms"])],
+    "output_tokens": lambda row: [float(len(text.split())) for text in answered(row)],
+    "response_flesch_kincaid": lambda row: [grade for grade in map(flesch_kincaid, answered(row)) if grade is not None],
+}
+"""What can be compared without the models that score."""
+
+
+def answered(row: Row) -> list[str]:
+    return answers(row) if row["status_code"] == 200 else []
+
+
+def compared(rows: list[Row]) -> dict[str, str]:
+    """What the page would say of each measure of these rows, with each version's month in one window."""
+    windows = []
+    for column, measure in MEASURED.items():
+        for v in "67":
+            values = [(x, 1 / one["sampling_fraction"]) for one in rows if version(one) == v for x in measure(one)]
+            sums = {
+                "count": len(values),
+                "weighted_count": sum(w for _, w in values),
+                "sum_wx": sum(w * x for x, w in values),
+                "sum_w2": sum(w * w for _, w in values),
+                "sum_w2x": sum(w * w * x for x, w in values),
+                "sum_w2x2": sum(w * w * x * x for x, w in values),
+            }
+            windows.append(metric_row(column, None, version=v) | sums)
+    return {change.column: change.verdict for change in changes(pd.DataFrame(windows), old="6", new="7")}
+
+
+@pytest.mark.parametrize("seed", [7, 9])
+def test_no_change_is_none(made_once: MadeOnce, seed: int) -> None:
+    registry = made_once("no-change", lambda folder: register_versions(folder, seed=7, scenario="no-change"))
+    commits = generate_traffic(registry, Plan(scenario="no-change"), requests=3000, seed=seed)
+    rows = [row for _, row in first_seen(commits).values() if not is_rating(row)]
+    assert compared(rows) == dict.fromkeys(MEASURED, "about the same")
+
+
+def test_an_improvement_is_one(rows: list[Row]) -> None:
+    assert compared(rows) == dict.fromkeys(MEASURED, "better") | {"error_rate": "about the same"}
 
 
 def test_one_hour_of_very_long_answers(rows: list[Row]) -> None:
     long = [row for row in rows if any(len(text.split()) >= 1000 for text in answers(row))]
     assert len(long) >= 5
+    assert {version(row) for row in long} == {"6", "7"}
     assert long == [row for row in rows if row in long and row in within(rows, PLAN.spike, timedelta(hours=1))]
 
 
 def test_one_evening_is_hostile(rows: list[Row]) -> None:
     evening = within(rows, PLAN.burst, timedelta(minutes=90))
-    assert PLAN.burst.date() == date(2026, 4, 9)
+    assert PLAN.burst.date() == date(2026, 4, 16)
+    assert {version(row) for row in evening} == {"6", "7"}
     assert sum((parsed(row["request"]) or {}).get("user") == "user-13" for row in evening) > 10
-    others = [within(rows, PLAN.burst + timedelta(days=day), timedelta(minutes=90)) for day in range(-8, 16) if day]
+    others = [within(rows, PLAN.burst + timedelta(days=day), timedelta(minutes=90)) for day in range(-15, 15) if day]
     assert len(evening) > 2 * max(map(len, others))
 
 
@@ -253,7 +331,13 @@ def test_an_incident_lasts_six_hours(demo_registry: Path) -> None:
 
 def test_spark_reads_back_what_was_written(spark: SparkSession, demo_registry: Path, tmp_path: Path) -> None:
     path, commits = str(tmp_path / "inference"), generate_traffic(demo_registry, Plan(days=4), requests=100, seed=7)
-    write_traffic(spark, path, commits)
+    assert missing_commits(spark, path) == [0, 1, 2, 3, 4, 5]
+    for number in (0, 1, 3):
+        write_traffic(spark, path, commits, number)
+    assert missing_commits(spark, path) == [2, 4, 5]
+    for number in (2, 4, 5):
+        write_traffic(spark, path, commits, number)
+    assert missing_commits(spark, path) == []
     table = spark.read.format("delta").load(path)
     assert [field.name for field in table.schema] == COLUMNS
     assert table.schema["request_metadata"].dataType.simpleString() == "map<string,string>"
@@ -263,4 +347,4 @@ def test_spark_reads_back_what_was_written(spark: SparkSession, demo_registry: P
     stored = table.where(table.databricks_request_id == sample["databricks_request_id"]).first()
     assert stored is not None
     assert stored.asDict() == sample
-    assert spark.sql(f"DESCRIBE HISTORY delta.`{path}`").count() == sum(1 for commit in commits if commit)
+    assert spark.sql(f"DESCRIBE HISTORY delta.`{path}`").count() == COMMITS

@@ -21,6 +21,7 @@ from metrics.dashboard.figures import (
     version_pies,
     versions,
 )
+from metrics.dashboard.surges import Surge
 
 FIGURES = [
     lambda metrics: version_pies(metrics, old="6", new="7"),
@@ -187,32 +188,27 @@ def test_one_version_only(old: str | None) -> None:
 
 
 def test_toxic_hours_are_flagged() -> None:
-    quiet = [hour(n, 0.02 + 0.001 * (n % 3)) for n in range(20)]
     metrics = frame(
-        *quiet,
+        *[hour(n, 0.02) for n in range(20)],
         hour(20, 0.021, max=0.5),  # one toxic prompt
-        hour(21, 0.2),  # mean far out
-        hour(22, 0.2, count=2),  # too few requests to judge
+        hour(21, 0.2, max=0.9),  # many
+        hour(22, 0.2, count=2),  # too few prompts for a mean
         hour(23, 0.9, version="7"),  # not all versions
     )
-    figure = prompt_toxicity_over_time(metrics)
-    assert list(trace(figure, "Flagged, maximum").x) == ["2026-04-01T20:00:00"]
-    mean = trace(figure, "Flagged, mean")
-    assert (list(mean.x), list(mean.y), mean.marker.color) == (["2026-04-01T21:00:00"], [0.2], FLAG)
-    # Means sorted: median 0.021, MAD 0.001, so the limit is its floor: 0.021 + 0.01.
-    assert mean.name == "Flagged, mean > 0.031: 1 hour"
-    assert list(trace(prompt_toxicity_over_time(metrics, threshold=0.1), "Flagged, maximum").y) == [0.5, 0.2, 0.2]
-
-
-def test_the_limit_follows_the_spread_of_the_hours() -> None:
-    figure = prompt_toxicity_over_time(frame(*[hour(n, x) for n, x in enumerate([0.1, 0.2, 0.3, 0.4, 0.5])]))
-    assert trace(figure, "Flagged, mean").name == f"Flagged, mean > {0.3 + 5 * 1.4826 * 0.1:.3f}: 0 hours"
-
-
-def test_hours_that_are_all_alike_are_not_flagged() -> None:
-    means = [0.1, 0.1 + 1e-17, math.nextafter(0.1, 1), 0.1]
-    figure = prompt_toxicity_over_time(frame(*[hour(n, x) for n, x in enumerate(means)]))
-    assert trace(figure, "Flagged, mean").x == ()
+    evening = pd.Timestamp("2026-04-01 21:00", tz="UTC")
+    surge = Surge("*", evening, evening + pd.Timedelta(hours=1), 9, 20, 0.01)
+    figure = prompt_toxicity_over_time(metrics, [surge])
+    assert list(trace(figure, "Flagged, a toxic prompt").x) == ["2026-04-01T20:00:00"]
+    outstanding = trace(figure, "Flagged, toxic prompts stand out: 1 hour")
+    assert list(outstanding.x) == ["2026-04-01T21:00:00"]
+    assert (list(outstanding.y), outstanding.marker.color) == ([0.9], FLAG)
+    mean = trace(figure, "Hourly mean")
+    assert [x[11:13] for x, y in zip(mean.x, mean.y, strict=True) if math.isnan(y)] == ["22"]
+    assert list(trace(prompt_toxicity_over_time(metrics, threshold=0.1), "Flagged, a toxic prompt").y) == [
+        0.5,
+        0.9,
+        0.2,
+    ]
 
 
 def test_no_line_crosses_silent_hours() -> None:

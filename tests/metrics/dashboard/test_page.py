@@ -23,7 +23,7 @@ from plotly.offline import get_plotlyjs
 from metrics.dashboard import figures
 from metrics.dashboard.page import page
 from tests.metrics.dashboard.test_figures import frame, hour, row, scores
-from tests.metrics.dashboard.test_sentence import hours
+from tests.metrics.dashboard.test_surges import hours
 
 ROOT = Path(__file__).parents[3]
 GENERATED = datetime(2026, 4, 3, 2, 5, tzinfo=UTC)
@@ -239,6 +239,15 @@ def test_failures_that_stand_out_are_said_and_marked() -> None:
     assert "9 of 20 requests of version 6 failed" in old
 
 
+def test_toxic_prompts_that_stand_out_are_said_and_marked() -> None:
+    toxic = hours(*[(0, 20)] * 30, (12, 24), column="prompt_toxic_rate", version="*")
+    means = [one | {"column_name": "prompt_toxicity"} for one in toxic]
+    found = document(pd.concat([judged(), frame(*toxic, *means)]))
+    assert "Toxic prompts stand out on 21 Apr 2026, 14:00–15:00 UTC: 12 of 24 prompts (usual: 0.00 %)." in found.text
+    assert "Failures stand out" not in found.text
+    assert found.figures()[1]["data"][-1]["name"] == "Flagged, toxic prompts stand out: 1 hour"
+
+
 def test_three_times_of_failures_are_enough() -> None:
     quiet, bad = [(0, 20)] * 10, [(9, 20)]
     text = document(pd.concat([judged(), frame(*hours(*(5 * [*quiet, *bad]), *quiet))])).text
@@ -292,7 +301,7 @@ def test_what_the_registry_lacks_is_a_dash() -> None:
 
 def test_the_figures_reach_the_browser() -> None:
     drawn = document(traffic()).figures()
-    assert [len(figure["data"]) for figure in drawn] == [2, 4, 1, 1, 0, 0, 2]
+    assert [len(figure["data"]) for figure in drawn] == [2, 2, 1, 1, 0, 0, 2]
     assert [figure["data"][0]["type"] for figure in drawn[:4]] == ["pie", "scatter", "bar", "scatter"]
     assert drawn[2]["data"][0]["x"] == ["2026-04-01T00:00:00"]
 
@@ -300,7 +309,7 @@ def test_the_figures_reach_the_browser() -> None:
 def test_the_threshold_is_passed_on() -> None:
     assert "a prompt at or above 0.05 (dotted line)" in document(traffic(), threshold=0.05).text
     names = [trace.get("name", "") for trace in document(traffic(), threshold=0.05).figures()[1]["data"]]
-    assert "Flagged, maximum ≥ 0.05: 1 hour" in names
+    assert "Flagged, a toxic prompt (≥ 0.05): 1 hour" in names
 
 
 def test_names_are_escaped() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from metrics.dashboard.drawing import FLAG, NEW, OLD
-from metrics.dashboard.sentence import failures
 from metrics.dashboard.service import failed_requests_over_time, perplexity_by_day, response_time_by_hour
+from metrics.dashboard.surges import failures
 from tests.metrics.dashboard.test_figures import frame, row
-from tests.metrics.dashboard.test_sentence import hours
+from tests.metrics.dashboard.test_surges import hours
 
 
 def test_failed_requests() -> None:
