@@ -228,7 +228,6 @@ def test_the_classifier_serves_the_demo(demo_models: Path, demo_registry: Path) 
     noticed = [bot.kind(text) == "provocation" for text in toxic]
     provoked = [answer for answer, seen in zip(formal[len(civil) :], noticed, strict=True) if seen]
     assert mean(hate(folder, provoked)) > 0.6
-    )
     manual = load_version(demo_registry, 7).unwrap_python_model().manual.values()
     assert mean([p >= 0.5 for p in hate(folder, list(manual))]) <= 0.1
 
