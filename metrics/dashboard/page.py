@@ -128,6 +128,7 @@ def _sections(
                 "verdict": sentence.verdict(found),
                 "means": sentence.means(rows, new),
                 "failures": failures,
+                "new_fails_alone": surges.alone(failures, new),
                 "toxic_prompts": toxic_prompts,
                 "summary": figures.summary(rows)[::-1],
                 "registered": {version: registered.get((figures.named(model), version)) for version in order},

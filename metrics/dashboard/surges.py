@@ -15,7 +15,7 @@ from scipy.stats import binom
 from metrics.dashboard.figures import versions
 from schemas.profile_metrics import ALL_VERSIONS
 
-__all__ = ["RULE", "Surge", "failures", "toxic_prompts"]
+__all__ = ["RULE", "Surge", "alone", "failures", "toxic_prompts"]
 
 PROBABILITY, MIN_CASES, MAX_STEPS = 1e-6, 5, 20
 RULE = (
@@ -60,6 +60,16 @@ def failures(metrics: pd.DataFrame) -> list[Surge]:
 def toxic_prompts(metrics: pd.DataFrame) -> list[Surge]:
     """Times in which toxic prompts stand out, as ``failures`` does; of all versions, for users choose none."""
     return _surges(metrics, "prompt_toxic_rate", [ALL_VERSIONS])
+
+
+def alone(found: list[Surge], version: str) -> bool:
+    """Whether something stands out for a version at a time at which it does for no other: what hits all is no fault."""
+    others = [one for one in found if one.model_version != version]
+    return any(
+        not any(other.start < one.end and one.start < other.end for other in others)
+        for one in found
+        if one.model_version == version
+    )
 
 
 def _surges(metrics: pd.DataFrame, column: str, of: list[str]) -> list[Surge]:

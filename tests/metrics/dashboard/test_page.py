@@ -237,6 +237,12 @@ def test_failures_that_stand_out_are_said_and_marked() -> None:
     old = document(pd.concat([judged(), frame(*hours(*quiet, (9, 20), *quiet, version="6"))])).text
     assert "about the same on all 6 measures." in old, "the old version's failures say nothing of the new one"
     assert "9 of 20 requests of version 6 failed" in old
+    both = [*hours(*quiet, (9, 20), *quiet, version="6"), *hours(*quiet, (8, 20), *quiet)]
+    shared = document(pd.concat([judged(), frame(*both)])).text
+    assert "about the same on all 6 measures." in shared, "what hits both versions is no fault of the new one"
+    assert "8 of 20 requests of version 7 failed" in shared
+    later = document(pd.concat([judged(), frame(*both, *hours((9, 20), start="2026-04-25 08:00"))])).text
+    assert "about the same on all 6 measures; failures of version 7 stand out." in later
 
 
 def test_toxic_prompts_that_stand_out_are_said_and_marked() -> None:
