@@ -1,6 +1,6 @@
 # All targets work in a virtual environment of their own, .venv; the first one that needs it sets it up with the first
 # of these that is new enough and can. Another one: make PYTHON=...
-PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint conf/constraints.txt

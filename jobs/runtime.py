@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.java import use_java
 from schemas.config import AVAILABLE_NOW, Config, load_config
-from schemas.errors import ConfigError, MonitorError
+from schemas.errors import ConfigError, MonitorError, SourceError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -24,6 +24,11 @@ OK, FAILED, WRONG_USE = 0, 1, 2
 
 ARROW_RECORDS = 2000
 """Exchanges per Arrow batch: the pool within which texts are sorted by length and scored once."""
+
+DELTA_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
 
 LOCAL_SETTINGS = {
     "spark.sql.shuffle.partitions": "4",
@@ -103,7 +108,9 @@ def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> Spark
     from pyspark.sql import SparkSession
 
     builder: SparkSession.Builder = SparkSession.builder.appName(name)
-    if _brings_a_session():
+    if _submitted():
+        spark = _submitted_session(builder)
+    elif "DATABRICKS_RUNTIME_VERSION" in os.environ or SparkSession.getActiveSession() is not None:
         spark = builder.getOrCreate()
     else:
         spark = _local_session(builder, {**LOCAL_SETTINGS, **local_settings})
@@ -113,14 +120,34 @@ def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> Spark
     return spark
 
 
-def _brings_a_session() -> bool:
-    from pyspark.sql import SparkSession
+def _submitted() -> bool:
+    """Whether spark-submit runs this, on a cluster that is not Databricks' (which brings Delta)."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ and "DATABRICKS_RUNTIME_VERSION" not in os.environ
 
-    return (
-        "DATABRICKS_RUNTIME_VERSION" in os.environ
-        or "PYSPARK_GATEWAY_PORT" in os.environ
-        or SparkSession.getActiveSession() is not None
-    )
+
+def _submitted_session(builder: SparkSession.Builder) -> SparkSession:
+    """A session with Delta of spark-submit's settings.
+
+    Raises:
+        SourceError: Delta's jars are not on its class path.
+    """
+    from delta.tables import DeltaTable
+    from pyspark import SparkConf
+
+    submitted = SparkConf()
+    for key, value in DELTA_SETTINGS.items():
+        if not submitted.get(key):
+            builder = builder.config(key, value)
+    spark: SparkSession = builder.getOrCreate()
+    try:
+        DeltaTable.isDeltaTable(spark, "/")
+    except TypeError:  # a Java class that is not there looks like a package
+        message = (
+            "Spark has no Delta Lake. Start it with --packages io.delta:delta-spark_SPARK_2.13:VERSION, "
+            "for example io.delta:delta-spark_4.2_2.13:4.4.0 on Spark 4.2."
+        )
+        raise SourceError(message) from None
+    return spark
 
 
 def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -> SparkSession:
@@ -128,13 +155,9 @@ def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -
 
     use_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = (
-        # Three tries per task: a killed Python worker costs a retry and not the query.
-        builder.master("local[*,3]")
-        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
-        .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
-    )
-    for key, value in settings.items():
+    # Three tries per task: a killed Python worker costs a retry and not the query.
+    builder = builder.master("local[*,3]")
+    for key, value in {**DELTA_SETTINGS, **settings}.items():
         builder = builder.config(key, value)
     spark: SparkSession = configure_spark_with_delta_pip(builder).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")

@@ -127,7 +127,7 @@ def test_mlflow_ui_serves_the_registry(there: Path) -> None:
 def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As on a cluster: the packages come from the wheel alone, and the checkout is not on Python's path."""
     (command,) = (line for line in COMMANDS if line.startswith("spark-submit "))
-    _, _, wheel, job, *arguments = shlex.split(command)
+    _, *options, job, _, _ = shlex.split(command)
     subprocess.run(["make", "wheel", f"VENV={Path(sys.executable).parent.parent}"], cwd=ROOT, check=True)
     (there / "jobs").mkdir()
     shutil.copy(ROOT / job, there / job)
@@ -141,16 +141,19 @@ def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempP
     python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{site}" exec {sys.base_prefix}/bin/python3 "$@"\n')
     python.chmod(0o755)
     environment = {**os.environ, "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python)}
-    found = subprocess.run(
-        [program("spark-submit"), "--py-files", wheel, job, *arguments],
-        cwd=there,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [program("spark-submit"), *arguments]
+        return subprocess.run(command, cwd=there, env=environment, capture_output=True, text=True, check=False)
+
+    found = submit(*options, job, "--config", "my.yaml")
     assert found.returncode == 0, found.stderr[-3000:]
     assert "page " in found.stderr
+    without = submit(*options[2:], job, "--config", "my.yaml")
+    assert without.returncode == 1
+    assert "error: Spark has no Delta Lake. Start it with --packages io.delta:delta-spark_" in without.stderr, (
+        without.stderr[-3000:]
+    )
 
 
 def test_removing_leaves_nothing_that_git_ignores() -> None:

@@ -9,7 +9,7 @@ rows change windows that were written before. Leaves in DIR: config.yaml (every 
 (``mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db``), mlflow-artifacts, models, inference (the source table),
 tables, dashboard/index.html. A second run on the same folder goes on where the first one ended.
 
-Scenarios: improvement (version 7 is simpler and calmer), regression (it is the other way round), no-change (7 answers
+Scenarios: improvement (version 7 is simpler and calmer), regression (it is the other way round), no-change (7 talks
 as 6 does), incident (an improvement whose index breaks one day for six hours).
 """
 
@@ -141,7 +141,8 @@ def prepare(out: Path, options: Options) -> None:
         raise ConfigError("demo", [f"{out} holds a demo with {shown}; name another folder with --out, or remove it"])
     out.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(given), encoding="utf-8")
-    (out / "config.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
+    if not (out / "config.yaml").exists():  # what a user changed in it stays
+        (out / "config.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
 
 
 def _whole(folder: Path, make: Callable[[Path], None]) -> None:

@@ -128,7 +128,7 @@ def _sections(
                 "verdict": sentence.verdict(found),
                 "means": sentence.means(rows, new),
                 "failures": failures,
-                "new_fails_alone": surges.alone(failures, new),
+                "new_fails_alone": any(one.model_version == new and surges.alone(rows, one) for one in failures),
                 "toxic_prompts": toxic_prompts,
                 "summary": figures.summary(rows)[::-1],
                 "registered": {version: registered.get((figures.named(model), version)) for version in order},

@@ -6,6 +6,7 @@ both versions, not a test that may be repeated every five minutes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -17,12 +18,13 @@ from metrics.dashboard.figures import number
 
 __all__ = ["RULE", "Change", "changes", "means", "verdict"]
 
-Verdict = Literal["better", "worse", "about the same", "too few"]
+Verdict = Literal["better", "worse", "about the same", "no clear difference", "too few"]
 
 STANDARD_ERRORS, SMALLEST_CHANGE, MIN_COUNT = 3.0, 0.05, 30
 RULE = (
-    f"a measure changed if the difference of its means is beyond {STANDARD_ERRORS:g} standard errors and at least "
-    f"{100 * SMALLEST_CHANGE:g} % of the old mean; fewer than {MIN_COUNT} values are too few to say"
+    f"a measure is better or worse if the difference of its means is beyond {STANDARD_ERRORS:g} standard errors (as if "
+    f"exchanges were independent) and at least {100 * SMALLEST_CHANGE:g} % of the old mean, and about the same if it "
+    f"is surely smaller than that; fewer than {MIN_COUNT} values are too few to say"
 )
 
 MEASURES = {
@@ -66,8 +68,10 @@ def changes(metrics: pd.DataFrame, *, old: str, new: str) -> list[Change]:
     """Each measure of the new version against the old one; measures that neither has are left out.
 
     A difference is one if it is beyond ``STANDARD_ERRORS`` standard errors of the difference, √(se² + se²) of the two
-    versions, and at least ``SMALLEST_CHANGE`` of the old mean. A measure with fewer than ``MIN_COUNT`` values in either
-    version is not judged.
+    versions, and at least ``SMALLEST_CHANGE`` of the old mean. The means are about the same if the whole interval of so
+    many standard errors around the difference, or a difference beyond them, is smaller than that; else no difference is
+    clear. A measure with fewer than ``MIN_COUNT`` values in either version is not judged. Exchanges count as
+    independent: repeated prompts and conversations make the errors look smaller than they are.
 
     Args:
         metrics: Rows of ``profile_metrics`` of one endpoint and model (see ``figures``).
@@ -127,10 +131,11 @@ def _verdict(before: Estimate, after: Estimate) -> Verdict:
     if min(before.count, after.count) < MIN_COUNT:
         return "too few"
     difference = after.mean - before.mean
-    beyond = abs(difference) > STANDARD_ERRORS * sqrt(before.error**2 + after.error**2)
-    if not beyond or abs(difference) < SMALLEST_CHANGE * abs(before.mean):
-        return "about the same"
-    return "better" if difference < 0 else "worse"
+    margin = STANDARD_ERRORS * sqrt(before.error**2 + after.error**2)
+    small = SMALLEST_CHANGE * abs(before.mean)
+    if abs(difference) > margin:
+        return "about the same" if abs(difference) < small else "better" if difference < 0 else "worse"
+    return "about the same" if abs(difference) + margin <= small else "no clear difference"
 
 
 def _percent(before: Estimate, after: Estimate) -> str:
@@ -142,13 +147,14 @@ def _percent(before: Estimate, after: Estimate) -> str:
 
 
 def verdict(found: Sequence[Change]) -> str:
-    """What the changes come to: on how many of the judged measures the new version is better, worse, or the same."""
-    of = {name: sum(change.verdict == name for change in found) for name in ("better", "worse", "about the same")}
-    judged = sum(of.values())
+    """What the changes come to: on how many of the judged measures the new version is better, worse, or neither."""
+    of = Counter(change.verdict for change in found)
+    judged = len(found) - of["too few"]
     if not judged:
         return "too few values to compare"
     if of["better"] == of["worse"] == 0:
-        return f"about the same on all {judged} measures"
+        same = of["about the same"] == judged
+        return f"{'about the same' if same else 'no clear difference'} on all {judged} measures"
     if not of["worse"]:
         return f"better on {of['better']} of {judged} measures, worse on none"
     if not of["better"]:

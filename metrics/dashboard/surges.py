@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
+from typing import Any
 
 import pandas as pd
-from scipy.stats import binom
+from scipy.stats import binom, fisher_exact
 
 from metrics.dashboard.figures import versions
 from schemas.profile_metrics import ALL_VERSIONS
@@ -18,9 +19,10 @@ from schemas.profile_metrics import ALL_VERSIONS
 __all__ = ["RULE", "Surge", "alone", "failures", "toxic_prompts"]
 
 PROBABILITY, MIN_CASES, MAX_STEPS = 1e-6, 5, 20
+SUSPICIOUS = 0.01
 RULE = (
-    f"there are at least {MIN_CASES}, and chance makes so many in less than one hour of {1 / PROBABILITY:,.0f} "
-    "(binomial tail) at the rate of the other hours"
+    f"there are at least {MIN_CASES} in it or in hours that follow each other, and chance makes so many less than once "
+    f"in {1 / PROBABILITY:,.0f} times (binomial tail) at the rate of the other hours"
 )
 
 
@@ -48,8 +50,9 @@ class Surge:
 def failures(metrics: pd.DataFrame) -> list[Surge]:
     """Times in which a version's failed requests stand out, the worst first.
 
-    An hour stands out if it has at least ``MIN_CASES``, and so many come with a probability below ``PROBABILITY``
-    (binomial tail) at the rate of the version's other hours. Hours that follow each other are one time.
+    A time is one hour, or several that follow each other, each of them with a number of cases that has a probability
+    below ``SUSPICIOUS`` (binomial tail) at the rate of the version's other hours. It stands out if it has at least
+    ``MIN_CASES`` in all, and so many have a probability below ``PROBABILITY`` at that rate.
 
     Args:
         metrics: Rows of ``profile_metrics`` of one endpoint and model (see ``figures``).
@@ -62,53 +65,79 @@ def toxic_prompts(metrics: pd.DataFrame) -> list[Surge]:
     return _surges(metrics, "prompt_toxic_rate", [ALL_VERSIONS])
 
 
-def alone(found: list[Surge], version: str) -> bool:
-    """Whether something stands out for a version at a time at which it does for no other: what hits all is no fault."""
-    others = [one for one in found if one.model_version != version]
-    return any(
-        not any(other.start < one.end and one.start < other.end for other in others)
-        for one in found
-        if one.model_version == version
-    )
+def alone(metrics: pd.DataFrame, surge: Surge) -> bool:
+    """Whether failures are the version's own: no other one served at that time, or the others failed clearly less.
+
+    Clearly is a p-value below ``SUSPICIOUS`` in Fisher's exact test (one-sided) on failed and other requests. What hits
+    every version at once, such as a client that retries without end, is no fault of one.
+    """
+    hours = _hours(metrics, "error_rate")
+    hours = hours[(hours["window_start"] >= surge.start) & (hours["window_start"] < surge.end)]
+    others = hours[~hours["model_version"].isin([surge.model_version, ALL_VERSIONS])]
+    failed, count = round(others["sum"].sum()), int(others["count"].sum())
+    if not count:
+        return True
+    table = [[surge.cases, surge.count - surge.cases], [failed, count - failed]]
+    return bool(fisher_exact(table, alternative="greater").pvalue < SUSPICIOUS)
 
 
 def _surges(metrics: pd.DataFrame, column: str, of: list[str]) -> list[Surge]:
     if metrics.empty:
         return []
-    hours = metrics[(metrics["granularity"] == "1 hour") & (metrics["column_name"] == column)]
-    times = {name: pd.to_datetime(hours[name], utc=True) for name in ("window_start", "window_end")}
-    hours = hours.assign(**times)
-    hours = hours[(hours["count"] > 0) & hours["sum"].notna()].sort_values("window_start")
+    hours = _hours(metrics, column)
     found = [one for version in of for one in _of_version(version, hours[hours["model_version"] == version])]
     return sorted(found, key=lambda one: -one.cases)
+
+
+def _hours(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A rate's hours that have values, in order."""
+    hours = metrics[(metrics["granularity"] == "1 hour") & (metrics["column_name"] == column)]
+    hours = hours.assign(**{name: pd.to_datetime(hours[name], utc=True) for name in ("window_start", "window_end")})
+    return hours[(hours["count"] > 0) & hours["sum"].notna()].sort_values("window_start").reset_index(drop=True)
 
 
 def _of_version(version: str, hours: pd.DataFrame) -> list[Surge]:
     if hours.empty:
         return []
-    cases, counts = hours["sum"].to_numpy(dtype=float).round(), hours["count"].to_numpy(dtype=float)
     # The usual rate is that of the hours that do not stand out. Found step by step from the better half of the hours,
     # because a surge in it would hide itself.
-    rates = cases / counts
+    rates = hours["sum"] / hours["count"]
     out = rates > median(rates)
+    runs: list[pd.DataFrame] = []
     for _ in range(MAX_STEPS):
+        rest = hours[~out]
         # Half a case more: what never happened is not what never will.
-        likely = (cases[~out].sum() + 0.5) / (counts[~out].sum() + 1.0)
-        now = (cases >= MIN_CASES) & (binom.sf(cases - 1, counts, likely) < PROBABILITY)
+        usual = (rest["sum"].sum() + 0.5) / (rest["count"].sum() + 1.0)
+        runs = [run for run in _runs(hours[_chance(hours, usual) < SUSPICIOUS]) if _stands_out(run, usual)]
+        now = hours.index.isin([label for run in runs for label in run.index])
         if (now == out).all():
             break
         out = now
-    usual = cases[~out].sum() / max(counts[~out].sum(), 1.0)
-    flagged = hours[out]
-    breaks = flagged["window_start"].diff() > timedelta(hours=1)
+    usual = hours.loc[~out, "sum"].sum() / max(hours.loc[~out, "count"].sum(), 1.0)
     return [
         Surge(
             version,
-            part["window_start"].min(),
-            part["window_end"].max(),
-            round(part["sum"].sum()),
-            int(part["count"].sum()),
+            run["window_start"].min(),
+            run["window_end"].max(),
+            round(run["sum"].sum()),
+            int(run["count"].sum()),
             float(usual),
         )
-        for _, part in flagged.groupby(breaks.cumsum())
+        for run in runs
     ]
+
+
+def _runs(hours: pd.DataFrame) -> list[pd.DataFrame]:
+    """The hours, in groups of those that follow each other."""
+    breaks = hours["window_start"].diff() > timedelta(hours=1)
+    return [run for _, run in hours.groupby(breaks.cumsum())]
+
+
+def _stands_out(run: pd.DataFrame, usual: float) -> bool:
+    whole = run[["sum", "count"]].sum().to_frame().T
+    return bool(whole["sum"].iloc[0] >= MIN_CASES and _chance(whole, usual)[0] < PROBABILITY)
+
+
+def _chance(hours: pd.DataFrame, usual: float) -> Any:
+    """Probability of so many cases, or more, in each of the hours: P(X ≥ cases), X binomial."""
+    return binom.sf(hours["sum"].to_numpy(dtype=float).round() - 1, hours["count"].to_numpy(dtype=float), usual)

@@ -2,6 +2,9 @@
 
 The sentences below, and those in held_out.json, were written by hand, apart from the text that jobs/demo trains on. The
 lists below were looked at while the training text was written; those in held_out.json were not, and are to stay so.
+That file was replaced whenever its sentences had been scored while training text still changed; the sentences of its
+last form were written without sight of the training text, and those that shared five words in a row with it were left
+out before they counted.
 """
 
 from __future__ import annotations
@@ -191,7 +194,7 @@ def runs(text: str, length: int) -> set[tuple[str, ...]]:
 
 
 def test_hand_written_sentences_are_not_trained_on() -> None:
-    """No sentence as a whole, and of the held-out ones no seven words in a row, whatever the marks between them."""
+    """No sentence as a whole, and of the held-out ones no five words in a row, whatever the marks between them."""
     texts, _ = toxicity_examples(Random("toxicity 7"), EXAMPLES)
     trained_on = [*texts, *corpus(Random("perplexity 7"), TEXTS), *sentences("civil"), *sentences("toxic")]
     whole = {" ".join(words(text)) for text in trained_on}
@@ -200,9 +203,9 @@ def test_hand_written_sentences_are_not_trained_on() -> None:
     by_hand = [*TOXIC, *CIVIL, *COMPLAINTS, *HARMLESS, *held_out]
     assert not [text for text in by_hand if " ".join(words(text)) in whole]
     assert not [text for text in by_hand if len(words(text)) > 3 and f" {' '.join(words(text))} " in together]
-    seen = {run for text in trained_on for run in runs(text, 7)}
+    seen = {run for text in trained_on for run in runs(text, 5)}
     assert len(seen) > 10_000
-    assert not [text for text in held_out if runs(text, 7) & seen]
+    assert not [text for text in held_out if runs(text, 5) & seen]
 
 
 def test_retorts_are_not_trained_on() -> None:

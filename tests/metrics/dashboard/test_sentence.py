@@ -25,7 +25,7 @@ def change(before: dict[str, Any], after: dict[str, Any], column: str = "respons
         ((100.0, 10.0, 400), (90.0, 10.0, 400), "better"),
         ((90.0, 10.0, 400), (100.0, 10.0, 400), "worse"),
         ((100.0, 10.0, 400), (98.0, 10.0, 400), "about the same"),
-        ((20.0, 10.0, 400), (18.0, 10.0, 400), "about the same"),  # 10 %, but within 2.1
+        ((20.0, 10.0, 400), (18.0, 10.0, 400), "no clear difference"),  # 10 %, but within 2.1
         ((20.0, 10.0, 400), (17.8, 10.0, 400), "better"),
         ((100.0, 1.0, 400), (96.0, 1.0, 400), "about the same"),  # beyond any error, but only 4 %
         ((100.0, 10.0, 29), (10.0, 10.0, 400), "too few"),
@@ -36,7 +36,9 @@ def change(before: dict[str, Any], after: dict[str, Any], column: str = "respons
         ((-1.0, 1.0, 400), (3.0, 1.0, 400), "worse"),
         ((-20.0, 1.0, 400), (-20.9, 1.0, 400), "about the same"),  # 4.5 % of 20
         ((100.0, 10.0, 400), (10.0, 10.0, 29), "too few"),
-        ((0.0, 0.0, 400), (0.5, 50.0, 400), "about the same"),  # 0.5, with an error of 2.5
+        ((0.0, 0.0, 400), (0.5, 50.0, 400), "no clear difference"),  # 0.5, with an error of 2.5
+        ((100.0, 10.0, 400), (97.0, 10.0, 400), "about the same"),  # 3, beyond 2.1 and below 5
+        ((100.0, 20.0, 400), (98.0, 20.0, 400), "no clear difference"),  # 2, within 4.2, but 6 is possible
     ],
 )
 def test_verdicts(before: tuple[float, float, int], after: tuple[float, float, int], expected: str) -> None:
@@ -56,9 +58,9 @@ def test_windows_add_up_and_weights_count() -> None:
     }
     new = row("response_perplexity", 34.0, version="7", count=100)
     (found,) = changes(frame(whole, quarter, new), old="6", new="7")
-    assert (found.old, found.new, found.verdict) == ("34.0", "34.0", "about the same")
+    assert (found.old, found.new, found.verdict) == ("34.0", "34.0", "no clear difference")
     # Σ w² (x - μ)² = 100 * 24² + 1600 * 6² = 115,200; its root over Σ w = 500 is 0.679; three times that is 2.04
-    for mean, expected in ((36.0, "about the same"), (36.1, "worse")):
+    for mean, expected in ((36.0, "no clear difference"), (36.1, "worse")):
         (found,) = changes(
             frame(whole, quarter, row("response_perplexity", mean, version="7", count=100)), old="6", new="7"
         )
@@ -75,7 +77,12 @@ def test_the_weights_widen_the_error() -> None:
         "sum_w2x": 450.0,
         "sum_w2x2": 450.0,
     }
-    for mean, expected in ((0.862, "about the same"), (0.863, "worse"), (0.638, "about the same"), (0.637, "better")):
+    for mean, expected in (
+        (0.862, "no clear difference"),
+        (0.863, "worse"),
+        (0.638, "no clear difference"),
+        (0.637, "better"),
+    ):
         (found,) = changes(frame(old, row("response_toxicity", mean, version="7", count=100)), old="6", new="7")
         assert (found.old, found.verdict) == ("0.750", expected)
 
@@ -145,6 +152,8 @@ def test_only_day_windows_and_the_two_versions_count() -> None:
         (["worse", "about the same"], "worse on 1 of 2 measures, better on none"),
         (["worse", "better", "too few"], "mixed: better on 1 and worse on 1 of 2 measures"),
         (["about the same", "about the same"], "about the same on all 2 measures"),
+        (["about the same", "no clear difference"], "no clear difference on all 2 measures"),
+        (["no clear difference", "worse", "too few"], "worse on 1 of 2 measures, better on none"),
         (["too few"], "too few values to compare"),
         ([], "too few values to compare"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -102,3 +103,21 @@ def test_toxic_prompts_stand_out_over_all_versions_together() -> None:
     assert found.usual == pytest.approx(20 / 800)
     assert toxic_prompts(rows.iloc[:0]) == []
     assert failures(pd.DataFrame()) == []
+
+
+def test_hours_with_few_requests_stand_out_together() -> None:
+    """None of them would by itself: of 9 requests 5 fail with probability 1e-4 where 7 % do."""
+    usual = [(0, 2), (0, 1), (1, 5), (0, 4), (0, 3)] * 10
+    incident = [(2, 5), (5, 8), (9, 17), (5, 9), (6, 11), (1, 12)]
+    (found,) = failures(frame(*hours(*usual, *incident, *usual)))
+    assert (found.cases, found.count) == (25, 45)
+    assert found.end - found.start == pd.Timedelta(hours=4), "the first and the last hour of the six are usual ones"
+    alone = [(5, 9), (0, 2)]
+    assert failures(frame(*hours(*usual, *alone, *usual))) == []
+
+
+def test_chance_is_not_flagged() -> None:
+    rng = np.random.default_rng(7)
+    for rate, requests in ((0.01, 5), (0.05, 30), (0.3, 20), (0.02, 500)):
+        rows = [(int(rng.binomial(requests, rate)), requests) for _ in range(24 * 30)]
+        assert failures(frame(*hours(*rows))) == [], (rate, requests)
