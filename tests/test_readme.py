@@ -142,18 +142,25 @@ def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempP
     python.chmod(0o755)
     environment = {**os.environ, "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python)}
 
-    def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [program("spark-submit"), *arguments]
-        return subprocess.run(command, cwd=there, env=environment, capture_output=True, text=True, check=False)
+    def submit(*arguments: str) -> tuple[int, str]:
+        """Exit code, and all that it printed: spark-submit passes Python's errors on as output."""
+        done = subprocess.run(
+            [program("spark-submit"), *arguments],
+            cwd=there,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
-    found = submit(*options, job, "--config", "my.yaml")
-    assert found.returncode == 0, found.stderr[-3000:]
-    assert "page " in found.stderr
-    without = submit(*options[2:], job, "--config", "my.yaml")
-    assert without.returncode == 1
-    assert "error: Spark has no Delta Lake. Start it with --packages io.delta:delta-spark_" in without.stderr, (
-        without.stderr[-3000:]
-    )
+    code, said = submit(*options, job, "--config", "my.yaml")
+    assert code == 0, said[-3000:]
+    assert re.search(r" INFO page .*/dashboard/index\.html", said), said[-3000:]
+    code, said = submit(*options[2:], job, "--config", "my.yaml")
+    assert code == 1
+    assert "error: Spark has no Delta Lake. Start it with --packages io.delta:delta-spark_" in said, said[-3000:]
 
 
 def test_removing_leaves_nothing_that_git_ignores() -> None:
