@@ -1,8 +1,9 @@
 """Prompts and responses out of the JSON payloads that an endpoint logs.
 
-Native Spark SQL on VARIANT, no Python per row. Shapes: chat and text completions (OpenAI), ``dataframe_records``,
-``dataframe_split``, ``inputs`` and ``instances`` (MLflow scoring protocol) with ``predictions``, bare arrays of results,
-ChatAgent (MLflow). A payload that can't be read gets a ``reason`` (schemas/quarantine.py) and no exchanges.
+Native Spark SQL on VARIANT, no Python per row. Shapes: chat and text completions, embeddings and Responses (OpenAI),
+``dataframe_records``, ``dataframe_split``, ``inputs`` and ``instances`` (MLflow scoring protocol) with ``predictions``,
+bare arrays of results, ChatAgent, ResponsesAgent and SplitChat (MLflow, Databricks); streamed answers as a list of chunks
+or as ``data:`` lines. A payload that can't be read gets a ``reason`` (schemas/quarantine.py) and no exchanges.
 
 The expressions are SQL text: the JVM parses one string faster than Python can build the same tree call by call.
 """
@@ -19,21 +20,17 @@ if TYPE_CHECKING:
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 ANSWER_FIELDS = ("result", "answer", "output_text", "output", "response", "generated_text", "text")
 REQUEST_FIELDS = (
-    *("messages", "dataframe_records", "dataframe_split", "inputs", "instances"),
+    *("messages", "dataframe_records", "dataframe_split", "inputs", "instances", "history"),
     *("context", "databricks_options", "metadata", "user"),
     *PROMPT_FIELDS,
 )
 RESPONSE_FIELDS = (
-    "predictions",
-    "choices",
-    "messages",
-    "usage",
-    "error_code",
-    "error",
-    "code",
-    "content",
+    *("predictions", "choices", "messages", "data", "usage", "content"),
+    *("error_code", "error", "code", "message", "databricks_output"),
     *ANSWER_FIELDS,
 )
+EVENT_FIELDS = ("object", "type", "choices", "delta", "item", "response", "usage", "databricks_output")
+"""Of a chunk of a streamed answer."""
 
 # \\uD800 to \\uDBFF without its second half, and a second half without its first.
 _LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
@@ -56,11 +53,16 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         rows.selectExpr(
             *kept,
             f"{parse_json('request')} AS req",
-            f"{parse_json('response')} AS resp",
+            f"{_let(_lines_as_array('response'), 'text', parse_json('text'))} AS resp",
             "coalesce(status_code = 200, false) AS ok",
         )
-        .selectExpr("*", f"{_fields('req', REQUEST_FIELDS)} AS q", f"{_fields('resp', RESPONSE_FIELDS)} AS a")
-        .selectExpr("*", f"{_records()} AS given", f"{_is_feedback()} AS skip")
+        .selectExpr(
+            "*",
+            f"{_fields('req', REQUEST_FIELDS)} AS q",
+            f"{_fields('resp', RESPONSE_FIELDS)} AS a",
+            f"{_events()} AS events",
+        )
+        .selectExpr("*", f"{_records()} AS given", f"{_is_feedback()} AS skip", f"{_usage()} AS usage")
         .selectExpr(
             "*",
             # A shape that isn't known in one of the inputs makes the whole call unreadable.
@@ -76,11 +78,11 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             "CASE WHEN reason = 'length_mismatch' THEN concat(array_size(records), ' inputs, ', array_size(answers), ' outputs') END "
             "AS detail",
             f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
-            "CASE WHEN records IS NULL THEN 'unknown' WHEN q.prompt IS NOT NULL THEN 'completion' ELSE 'chat' END AS kind",
+            f"CASE WHEN records IS NULL THEN 'unknown' WHEN q.prompt IS NOT NULL THEN 'completion' "
+            f"WHEN {_EMBEDDINGS} THEN 'embedding' ELSE 'chat' END AS kind",
             f"{_first_text(_at('q.context', 'conversation_id'), _at('q.databricks_options', 'conversation_id'))} AS conversation_id",
             f"{_first_text(_at('q.context', 'user_id'), 'q.user', _at('q.metadata', 'user_id'))} AS end_user",
-            f"CASE WHEN NOT ok THEN {_first_text('a.error_code', _at('a.error', 'code'), _at('a.error', 'type'), 'a.code')} END "
-            "AS error_code",
+            f"{_error_code()} AS error_code",
             f"CASE WHEN {one_input} THEN {_number('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
             f"CASE WHEN {one_input} THEN {_number('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
             f"CASE WHEN {one_input} THEN "
@@ -145,13 +147,16 @@ def _first_text(*values: str) -> str:
 
 
 def _number(*paths: str) -> str:
-    found = [f"try_variant_get(a.usage, '{path}', 'bigint')" for path in paths]
+    found = [f"try_variant_get(usage, '{path}', 'bigint')" for path in paths]
     return f"coalesce({', '.join(found)})"
 
 
 def _content(value: str) -> str:
     """SQL: a message's content: a string, or the text parts of a list of parts, one to a line."""
-    parts = f"filter(transform({_array(value)}, p -> {_first_text('p', _at('p', 'text'))}), p -> p IS NOT NULL)"
+    parts = (
+        f"filter(transform({_array(value)}, p -> {_first_text('p', _at('p', 'text'), _at('p', 'refusal'))}), "
+        "p -> p IS NOT NULL)"
+    )
     joined = "CASE WHEN array_size(parts) > 0 THEN array_join(parts, '\n') END"
     return f"coalesce({_text(value)}, {_let(parts, 'parts', joined)})"
 
@@ -178,6 +183,26 @@ def _record_of(value: str) -> str:
     return _let(_fields(value, ("messages", *PROMPT_FIELDS)), "f", body)
 
 
+def _history_record() -> str:
+    """SQL: SplitChat, a query with the messages before it."""
+    query = f"array(named_struct('role', 'user', 'content', {_text('q.query')}))"
+    return (
+        f"CASE WHEN {_array('q.history')} IS NOT NULL AND {_text('q.query')} IS NOT NULL THEN array(named_struct("
+        f"'messages', concat({_messages('q.history')}, {query}), 'text', CAST(NULL AS string))) END"
+    )
+
+
+def _input_records() -> str:
+    """SQL: ``input`` that is a list: texts to embed, or items of the Responses API, which are one conversation."""
+    texts = f"transform(items, i -> named_struct('messages', {_NO_MESSAGES}, 'text', {_text('i')}))"
+    chat = f"array(named_struct('messages', {_messages('q.input')}, 'text', CAST(NULL AS string)))"
+    listed = (
+        f"CASE WHEN forall(items, i -> {_text('i')} IS NOT NULL) THEN {texts} "
+        f"WHEN exists(items, i -> {_text(_at('i', 'role'))} IS NOT NULL) THEN {chat} END"
+    )
+    return f"CASE WHEN array_size({_array('q.input')}) > 0 THEN {_let(_array('q.input'), 'items', listed)} END"
+
+
 def _records() -> str:
     """SQL: array<struct<messages, text>>, one per input of the call."""
     inputs = "coalesce(q.inputs, q.instances)"
@@ -191,7 +216,10 @@ def _records() -> str:
         f"CASE WHEN {inputs} IS NOT NULL THEN array({inputs}) END, {_array('req')}, "
         "CASE WHEN req IS NOT NULL THEN array(req) END) END"
     )
-    return f"coalesce({_split_records()}, transform({listed}, v -> {_record_of('v')}))"
+    return (
+        f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, "
+        f"transform({listed}, v -> {_record_of('v')}))"
+    )
 
 
 def _split_records() -> str:
@@ -209,10 +237,105 @@ def _split_records() -> str:
 def _answers() -> str:
     """SQL: array<struct<known, text>>, one per prediction of the call."""
     listed = (
-        f"coalesce({_array('resp')}, {_array('a.predictions')}, "
+        f"coalesce({_array('resp')}, {_array('a.predictions')}, {_choices_by_prompt()}, "
         "CASE WHEN a.predictions IS NOT NULL THEN array(a.predictions) WHEN resp IS NOT NULL THEN array(resp) END)"
     )
-    return f"transform({listed}, v -> {_answer_of('v')})"
+    embedded = f"transform({_array('a.data')}, v -> named_struct('known', true, 'text', CAST(NULL AS string)))"
+    streamed = f"array(named_struct('known', true, 'text', {_streamed_text()}))"
+    return (
+        f"CASE WHEN events IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
+        f"ELSE transform({listed}, v -> {_answer_of('v')}) END"
+    )
+
+
+def _choices_by_prompt() -> str:
+    """SQL: of a completion of several prompts, each prompt's first choice, as an answer of its own."""
+    prompts, choices = _array("q.prompt"), _array("a.choices")
+    each = "CAST(array_size(choices) / array_size(prompts) AS int)"
+    first = f"parse_json(concat('{{\"choices\": [', to_json(choices[i * {each}]), ']}}'))"
+    chosen = (
+        "CASE WHEN array_size(choices) >= array_size(prompts) AND array_size(choices) % array_size(prompts) = 0 "
+        f"THEN transform(sequence(0, array_size(prompts) - 1), i -> {first}) END"
+    )
+    return f"CASE WHEN array_size({prompts}) > 1 THEN {_let(prompts, 'prompts', _let(choices, 'choices', chosen))} END"
+
+
+def _lines_as_array(column: str) -> str:
+    """SQL: server-sent events (``data:`` lines, the last one ``[DONE]``) as the text of a JSON array; other text as it is.
+
+    Source: WHATWG HTML, "Server-sent events"; OpenAI API reference, "Streaming".
+    """
+    data = "transform(split(t, r'\\r?\\n'), l -> CASE WHEN startswith(l, 'data:') THEN trim(substr(l, 6)) END)"
+    kept = f"filter({data}, l -> l IS NOT NULL AND l <> '' AND l <> '[DONE]')"
+    body = f"CASE WHEN t RLIKE r'^(data|event|id|retry|):' THEN concat('[', array_join({kept}, ','), ']') ELSE t END"
+    return _let(f"ltrim({column})", "t", body)
+
+
+def _events() -> str:
+    """SQL: array<struct of EVENT_FIELDS> of a streamed answer; NULL for any other."""
+    fields = f"transform({_array('resp')}, e -> {_fields('e', EVENT_FIELDS)})"
+    is_event = (
+        f"{_text('e.object')} LIKE '%.chunk' OR {_text('e.type')} LIKE 'response.%' OR {_at('e.delta', 'content')} IS NOT NULL "
+        "OR try_variant_get(e.choices, '$[0].delta', 'variant') IS NOT NULL"
+    )
+    lines = "response RLIKE r'^\\s*(data|event|id|retry|):'"
+    body = f"CASE WHEN exists(ev, e -> {is_event}) OR ({lines} AND ev IS NOT NULL) THEN ev END"
+    return _let(fields, "ev", body)
+
+
+def _streamed_text() -> str:
+    """SQL: the answer that the chunks come to: the finished items where there are any, else the deltas joined."""
+    completed = f"filter(transform(events, e -> {_at('e.response', 'output')}), o -> {_array('o')} IS NOT NULL)"
+    whole = _let(
+        completed, "whole", f"CASE WHEN array_size(whole) > 0 THEN {_items_text(_array('element_at(whole, -1)'))} END"
+    )
+    items = "filter(transform(events, e -> e.item), i -> i IS NOT NULL)"
+    done = f"filter({items}, i -> {_array(_at('i', 'content'))} IS NOT NULL)"
+    first = "coalesce(try_variant_get(e.choices, '$[0].index', 'bigint'), 0) = 0"
+    delta = (
+        f"CASE WHEN {first} THEN {_first_text(_DELTA, _CHUNK_TEXT)} END",
+        f"CASE WHEN {_text('e.type')} = 'response.output_text.delta' THEN {_text('e.delta')} END",
+        _text(_at("e.delta", "content")),
+    )
+    deltas = f"filter(transform(events, e -> coalesce({', '.join(delta)})), t -> t IS NOT NULL)"
+    joined = _let(deltas, "deltas", "CASE WHEN array_size(deltas) > 0 THEN array_join(deltas, '') END")
+    return f"coalesce({whole}, {_items_text(done)}, {joined})"
+
+
+def _items_text(items: str) -> str:
+    """SQL: text of the last message among output items of the Responses API; calls and reasoning are not said to anyone."""
+    said = (
+        f"filter(transform({items}, i -> CASE WHEN coalesce({_text(_at('i', 'type'))}, 'message') = 'message' "
+        f"THEN {_content(_at('i', 'content'))} END), t -> t IS NOT NULL)"
+    )
+    return _let(said, "said", "CASE WHEN array_size(said) > 0 THEN element_at(said, -1) END")
+
+
+def _usage() -> str:
+    """SQL: the token counts of the answer, of a stream those of the last chunk that has any."""
+    of_event = f"coalesce({_not_null('e.usage')}, {_not_null(_at('e.response', 'usage'))})"
+    found = f"filter(transform(events, e -> {of_event}), u -> u IS NOT NULL)"
+    return f"coalesce(a.usage, {_let(found, 'u', 'CASE WHEN array_size(u) > 0 THEN element_at(u, -1) END')})"
+
+
+def _not_null(value: str) -> str:
+    return f"CASE WHEN NOT is_variant_null({value}) THEN {value} END"
+
+
+def _error_code() -> str:
+    """SQL: the code of a failure: of a stream that broke off after status 200, of a guardrail's block, or of the error.
+
+    A guardrail's block is JSON in the error's message, with its name in ``finishReason``.
+    """
+    broken = [f"{_at('a.databricks_output', 'error')}"]
+    found = f"filter(transform(events, e -> {_at('e.databricks_output', 'error')}), x -> x IS NOT NULL)"
+    broken.append(_let(found, "x", "CASE WHEN array_size(x) > 0 THEN element_at(x, -1) END"))
+    names = [_at("broken", name) for name in ("error_code", "code", "type", "message")]
+    code = f"CASE WHEN broken IS NOT NULL AND NOT is_variant_null(broken) THEN coalesce({_first_text('broken', *names)}, 'error') END"
+    of_stream = _let(f"coalesce({', '.join(broken)})", "broken", code)
+    blocked = f"try_variant_get(try_parse_json({_text('a.message')}), '$.finishReason', 'string')"
+    of_status = _first_text("a.error_code", _at("a.error", "code"), _at("a.error", "type"), "a.code")
+    return f"coalesce({of_stream}, CASE WHEN NOT ok THEN coalesce({blocked}, {of_status}) END)"
 
 
 def _answer_of(value: str) -> str:
@@ -225,10 +348,11 @@ def _answer_of(value: str) -> str:
         _content("try_variant_get(f.choices, '$[0].message.content', 'variant')"),
         _text("try_variant_get(f.choices, '$[0].text', 'variant')"),
         _last_of("agent", "assistant"),
+        _items_text(_array("f.output")),
         _content("f.content"),
         *(_text(f"f.{name}") for name in ANSWER_FIELDS),
     ]
-    known = "t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(array_size(agent) > 0, false)"
+    known = f"t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(array_size(agent) > 0, false) OR {_array('f.output')} IS NOT NULL"
     answer = _let(f"coalesce({', '.join(texts)})", "t", f"named_struct('known', {known}, 'text', t)")
     return _let(_fields(value, RESPONSE_FIELDS), "f", _let(_messages("f.messages"), "agent", answer))
 
@@ -239,6 +363,11 @@ def _is_feedback() -> str:
     ratings = f"coalesce({_at(first, 'text_assessments')}, {_at(first, 'retrieval_assessments')})"
     return _let(ratings, "rating", "rating IS NOT NULL AND NOT is_variant_null(rating)")
 
+
+_NO_MESSAGES = "CAST(NULL AS array<struct<role: string, content: string>>)"
+_EMBEDDINGS = "coalesce(try_variant_get(a.data, '$[0].object', 'string') = 'embedding', false)"
+_DELTA = "try_variant_get(e.choices, '$[0].delta.content', 'variant')"
+_CHUNK_TEXT = "try_variant_get(e.choices, '$[0].text', 'variant')"
 
 _REASON = """CASE
     WHEN request_time IS NULL THEN 'no_request_time'

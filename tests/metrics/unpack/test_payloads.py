@@ -37,6 +37,56 @@ AGENT = (
 AGENT_ANSWER = '{"messages": [{"role": "assistant", "content": "A0"}, {"role": "tool", "content": "T"}, {"role": "assistant", "content": "A"}]}'
 TOOL_CALL = '{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": [{"id": "c"}]}}]}'
 TWO_CHOICES = '{"choices": [{"message": {"content": "first"}}, {"message": {"content": "second"}}]}'
+RESPONSES = (
+    '{"input": [{"type": "message", "role": "user", "content": "P"}, {"role": "assistant", "content": "R"}, '
+    '{"type": "function_call_output", "call_id": "c", "output": "r"}, '
+    '{"role": "user", "content": [{"type": "input_text", "text": "Q"}]}], "custom_inputs": {}}'
+)
+RESPONSES_ANSWER = json.dumps(
+    {
+        "object": "response",
+        "output": [
+            {"type": "reasoning", "summary": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "let me look"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "r"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A"}]},
+        ],
+        "usage": {"input_tokens": 12, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 7}},
+    }
+)
+REFUSAL = '{"object": "response", "output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}]}'
+ONLY_CALLS = '{"object": "response", "output": [{"type": "function_call", "call_id": "c", "name": "f"}]}'
+CHUNKS: list[dict[str, Any]] = [
+    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
+    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "He"}, "finish_reason": None}]},
+    {"object": "chat.completion.chunk", "choices": [{"index": 1, "delta": {"content": "other choice"}}]},
+    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "llo"}}], "usage": None},
+    {"object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}},
+]
+DELTAS: list[dict[str, Any]] = [
+    {"type": "response.created", "response": {"id": "r", "output": []}},
+    {"type": "response.output_text.delta", "item_id": "m1", "delta": "He"},
+    {"type": "response.output_text.delta", "item_id": "m1", "delta": "llo"},
+]
+ITEM_DONE = {
+    "type": "response.output_item.done",
+    "item": {"type": "message", "id": "m1", "content": [{"type": "output_text", "text": "Hello."}]},
+}
+COMPLETED = {
+    "type": "response.completed",
+    "response": {**json.loads(RESPONSES_ANSWER), "usage": {"input_tokens": 8, "output_tokens": 4}},
+}
+AGENT_CHUNKS = [{"delta": {"role": "assistant", "content": text, "id": "1"}} for text in ("He", "llo")]
+COMPLETION_CHUNKS = [{"object": "text_completion", "choices": [{"text": text}]} for text in (" up", "on")]
+BROKEN_STREAM = [*DELTAS, {"databricks_output": {"error": {"error_code": "TIMEOUT", "message": "m"}}}]
+EMBEDDED = '{"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}]}'
+
+
+def sse(events: list[dict[str, Any]], end: str = "\n\n") -> str:
+    """Server-sent events."""
+    return end.join([*(f"data: {json.dumps(event)}" for event in events), "data: [DONE]", ""])
+
 
 READABLE = {
     # name: (request, response, [(prompt, response), …])
@@ -60,6 +110,28 @@ READABLE = {
     "instances": ('{"instances": [{"query": "Q"}]}', '{"predictions": "A"}', [("Q", "A")]),
     "bare array": (HI, '[{"result": "A", "sources": ["u"]}]', [("Hi", "A")]),
     "ChatAgent": (AGENT, AGENT_ANSWER, [("Q", "A")]),
+    "SplitChat": ('{"query": "Q", "history": [{"role": "user", "content": "P"}]}', '{"content": "A"}', [("Q", "A")]),
+    "Responses, text": ('{"input": "Q"}', RESPONSES_ANSWER, [("Q", "A")]),
+    "Responses, items": (RESPONSES, RESPONSES_ANSWER, [("Q", "A")]),
+    "Responses, refusal": (RESPONSES, REFUSAL, [("Q", "No.")]),
+    "Responses, only calls": (RESPONSES, ONLY_CALLS, [("Q", None)]),
+    "Responses, nothing said": (RESPONSES, '{"object": "response", "output": []}', [("Q", None)]),
+    "Responses request with a chat answer": ('{"input": [{"role": "user", "content": "Q"}]}', HELLO, [("Q", "Hello")]),
+    "embedding": ('{"input": "Q"}', EMBEDDED, [("Q", None)]),
+    "embeddings": ('{"input": ["Q1", "Q2"]}', '{"data": [{"object": "embedding"}, {"object": "embedding"}]}', [("Q1", None), ("Q2", None)]),
+    "completions of several prompts": ('{"prompt": ["A", "B"]}', '{"choices": [{"text": "1"}, {"text": "2"}]}', [("A", "1"), ("B", "2")]),
+    "completions of several prompts, two choices each": ('{"prompt": ["A", "B"], "n": 2}', '{"choices": [{"text": "1"}, {"text": "1b"}, {"text": "2"}, {"text": "2b"}]}', [("A", "1"), ("B", "2")]),
+    "stream, chunks": (HI, json.dumps(CHUNKS), [("Hi", "Hello")]),
+    "stream, data lines": (HI, sse(CHUNKS), [("Hi", "Hello")]),
+    "stream, data lines of another system": (HI, sse(CHUNKS, "\r\n\r\n"), [("Hi", "Hello")]),
+    "stream, one chunk": (HI, sse(CHUNKS[1:2]), [("Hi", "He")]),
+    "stream, nothing said": (HI, sse(CHUNKS[4:]), [("Hi", None)]),
+    "stream, text completion": ('{"prompt": "Once"}', sse(COMPLETION_CHUNKS), [("Once", " upon")]),
+    "stream, ChatAgent": (AGENT, json.dumps(AGENT_CHUNKS), [("Q", "Hello")]),
+    "stream, Responses deltas": (RESPONSES, json.dumps(DELTAS), [("Q", "Hello")]),
+    "stream, Responses item": (RESPONSES, sse([*DELTAS, ITEM_DONE]), [("Q", "Hello.")]),
+    "stream, Responses to its end": (RESPONSES, json.dumps([*DELTAS, ITEM_DONE, COMPLETED]), [("Q", "A")]),
+    "stream that broke off": (RESPONSES, json.dumps(BROKEN_STREAM), [("Q", "Hello")]),
     "predictions in chat form": ('{"dataframe_records": [{"query": "Q"}]}', f'{{"predictions": [{HELLO}]}}', [("Q", "Hello")]),
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
@@ -87,7 +159,14 @@ UNREADABLE = {
         '{"predictions": ["A"]}',
         "unknown_request_shape",
     ),
-    "items of the Responses API": ('{"input": [{"role": "user", "content": "Q"}]}', HELLO, "unknown_request_shape"),
+    "input of numbers": ('{"input": [1, 2]}', HELLO, "unknown_request_shape"),
+    "stream with broken lines": (HI, 'data: {"choices": [\n\ndata: [DONE]\n', "invalid_response_json"),
+    "embeddings for another number of texts": ('{"input": ["Q1", "Q2"]}', EMBEDDED, "length_mismatch"),
+    "choices for another number of prompts": (
+        '{"prompt": ["A", "B"]}',
+        '{"choices": [{"text": "1"}]}',
+        "length_mismatch",
+    ),
     "fewer answers than inputs": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": ["A1"]}', "length_mismatch"),
 }
 
@@ -141,6 +220,62 @@ def test_usage_in_both_spellings(spark: SparkSession) -> None:
     names = ("usage_input_tokens", "usage_output_tokens", "cached_input_tokens")
     assert [found["openai"][n] for n in names] == [2, 3, 1]
     assert [found["responses"][n] for n in names] == [4, 5, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stream, chunks", [5, 2, None]),
+        ("stream, data lines", [5, 2, None]),
+        ("stream, Responses to its end", [8, 4, None]),
+        ("stream, Responses deltas", [None, None, None]),
+        ("Responses, items", [12, 3, 7]),
+    ],
+)
+def test_usage_of_streams_and_responses(readable: dict[str, dict[str, Any]], name: str, expected: list[int]) -> None:
+    names = ("usage_input_tokens", "usage_output_tokens", "cached_input_tokens")
+    assert [readable[name][column] for column in names] == expected
+
+
+def test_kinds(readable: dict[str, dict[str, Any]]) -> None:
+    kinds = {"embedding": "embedding", "embeddings": "embedding", "Responses, text": "chat", "SplitChat": "chat"}
+    kinds |= {"completions of several prompts": "completion", "stream, text completion": "completion"}
+    assert {name: readable[name]["kind"] for name in kinds} == kinds
+
+
+def test_a_history_is_context_and_no_prompt(readable: dict[str, dict[str, Any]]) -> None:
+    for name, said in (("SplitChat", ["P", "Q"]), ("Responses, items", ["P", "R", None, "Q"])):
+        (exchange,) = readable[name]["exchanges"]
+        assert [message.get("content") for message in json.loads(exchange["context"])] == said
+
+
+GUARDRAIL = json.dumps(
+    {
+        "error_code": "BAD_REQUEST",
+        "message": json.dumps({"usage": {}, "input_guardrail": [], "finishReason": "input_guardrail_triggered"}),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "response", "expected"),
+    [
+        (400, GUARDRAIL, "input_guardrail_triggered"),
+        (400, '{"error_code": "BAD_REQUEST", "message": "{no JSON"}', "BAD_REQUEST"),
+        (400, '{"error_code": "BAD_REQUEST", "message": "[1]"}', "BAD_REQUEST"),
+        (429, '{"error": {"code": "rate_limit", "type": "t"}}', "rate_limit"),
+        (500, '{"error": {"code": null, "type": "server_error"}}', "server_error"),
+        (500, "nope", None),
+        (200, HELLO, None),
+        (200, '{"output": [], "databricks_output": {"error": null}}', None),
+        (200, '{"output": [], "databricks_output": {"error": {"error_code": "TIMEOUT"}}}', "TIMEOUT"),
+        (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "it stopped"),
+        (200, '{"output": [], "databricks_output": {"error": {"x": 1}}}', "error"),
+        (200, json.dumps(BROKEN_STREAM), "TIMEOUT"),
+    ],
+)
+def test_error_codes(spark: SparkSession, status: int, response: str, expected: str | None) -> None:
+    assert unpacked(spark, {"x": (RESPONSES, response)}, status=status)["x"]["error_code"] == expected
 
 
 def test_agent_context(readable: dict[str, dict[str, Any]]) -> None:
