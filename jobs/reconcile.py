@@ -20,8 +20,7 @@ from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
-from jobs.tables import read_table, source_identifier
-from metrics.unpack.dialects import detect_dialect, with_common_columns
+from jobs.tables import common_rows, read_table, source_identifier
 from metrics.unpack.payloads import unpack_payload
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -77,10 +76,7 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         return
 
     source = spark.read.option("versionAsOf", account.source_version).table(source_identifier(config.source))
-    dialect = detect_dialect(source.columns, dialect=config.source.dialect)
-    unpacked = with_common_columns(
-        source, dialect=dialect, served_entities=config.source.served_entities, endpoint=config.serving.endpoint
-    ).transform(unpack_payload)
+    unpacked = common_rows(source, config).transform(unpack_payload)
     account.rows["source_rows"] = unpacked.count()
     if config.source.starting_version is None and config.source.starting_timestamp is None:
         # Batches that read on into the next version counted rows beyond the last whole one.

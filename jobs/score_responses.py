@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,11 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.runtime import LOG, fail_point, partitions, read_checkpoint, stream, streaming_main
-from jobs.tables import create_table, insert_new, merge, on_dates, read_table, source_identifier
+from jobs.tables import common_rows, create_table, insert_new, merge, on_dates, read_table, source_identifier
 from metrics.redact import stored_text
 from metrics.score.exchanges import Scorers, ScorerSettings, load_scorers
 from metrics.score.udf import with_scores
-from metrics.unpack.dialects import detect_dialect, with_common_columns
+from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HOP = "score_responses"
 LATENESS = (("5 minutes", 300), ("1 hour", 3600), ("6 hours", 21600), ("1 day", 86400), ("7 days", 604800))
 """Upper bounds of the lateness histogram, in seconds; anything older counts as ``older``."""
+
+_WARNED: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
     """
     source = open_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
+    common_rows(source, config)  # what can't be read is said before anything is written
     settings = scorer_settings(config)
     scorers = load_scorers(settings)
     if not config.text.secret():
@@ -72,7 +75,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
     checkpoint = config.checkpoint(HOP)
 
     def score(df: DataFrame, batch_id: int) -> None:
-        score_batch(df, batch_id, config, dialect=dialect, scorers=scorers, settings=settings, checkpoint=checkpoint)
+        score_batch(df, batch_id, config, scorers=scorers, settings=settings, checkpoint=checkpoint)
 
     return stream(source, score, name=HOP, checkpoint=checkpoint, trigger=trigger)
 
@@ -121,7 +124,6 @@ def score_batch(
     batch_id: int,
     config: Config,
     *,
-    dialect: str,
     scorers: Scorers,
     settings: ScorerSettings,
     checkpoint: str,
@@ -129,13 +131,7 @@ def score_batch(
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
     spark, output = df.sparkSession, config.output
-    rows = df.transform(
-        with_common_columns,
-        dialect=dialect,
-        served_entities=config.source.served_entities,
-        endpoint=config.serving.endpoint,
-    )
-    unpacked = rows.transform(unpack_payload)
+    unpacked = common_rows(df, config).transform(unpack_payload)
     batch = _first_look(unpacked, read_checkpoint(spark, checkpoint, batch_id), batch_id)
 
     known = on_dates(read_table(spark, SCORES, output), "request_date", batch.dates)
@@ -329,13 +325,22 @@ def _work(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
         (F.count("prompt_hash") + F.count("response_hash")).alias("texts_scored"),
         F.expr("coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)").alias("tokens_scored"),
         F.count_if(failed).alias("failed"),
+        F.collect_set(F.when(F.col("model_version").isNull(), F.col("served_entity_id"))).alias("unknown_entities"),
     ).first()
     distinct = scores.select(F.explode(F.array("prompt_hash", "response_hash")).alias("text")).agg(
         F.count_distinct("text")
     )
     assert totals is not None
     counts: dict[str, int] = totals.asDict()
+    _warn_of_entities(counts.pop("unknown_entities"))  # type: ignore[arg-type]
     return counts | {"texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0]}
+
+
+def _warn_of_entities(unknown: Iterable[str]) -> None:
+    """Once per id and process: settings can say what it stands for."""
+    for entity in sorted(set(unknown) - _WARNED):
+        _WARNED.add(entity)
+        LOG.warning("served entity %s is not in source.served_entities: its model has the id as name", entity)
 
 
 def _batch_row(spark: SparkSession, batch: Batch, account: dict[str, int], seconds: float) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,15 @@ from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
+from metrics.unpack.dialects import detect_dialect, with_common_columns
 from schemas import Table
-from schemas.errors import TableError
+from schemas.errors import SourceError, TableError
 
 if TYPE_CHECKING:
     from delta.tables import DeltaMergeBuilder
     from pyspark.sql import DataFrame, SparkSession
 
-    from schemas.config import Output, Source
+    from schemas.config import Config, Output, ServedEntity, Source
 
 
 NOT_THERE = {"PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "TABLE_OR_VIEW_NOT_FOUND"}
@@ -89,6 +90,31 @@ def source_identifier(source: Source) -> str:
     if source.path is not None:
         return f"delta.`{source.path}`"
     return ".".join(f"`{part}`" for part in (source.table or "").split("."))
+
+
+def common_rows(source: DataFrame, config: Config) -> DataFrame:
+    """Rows of the inference table under the names that the rest of the monitor uses.
+
+    Raises:
+        SourceError: The columns are those of no known inference table, or settings name what is not there.
+    """
+    settings = config.source
+    entities: Mapping[str, ServedEntity] | DataFrame
+    if isinstance(settings.served_entities, str):
+        try:
+            entities = source.sparkSession.read.table(settings.served_entities)
+        except AnalysisException as error:
+            message = f"source.served_entities: {settings.served_entities} can't be read ({error.getCondition()})."
+            raise SourceError(f"{message} Give the ids in the settings, or the right to read it.") from error
+    else:
+        entities = settings.served_entities
+    return with_common_columns(
+        source,
+        dialect=detect_dialect(source.columns, dialect=settings.dialect),
+        served_entities=entities,
+        endpoint=config.serving.endpoint,
+        columns=settings.columns,
+    )
 
 
 def merge(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> DeltaMergeBuilder:

@@ -12,12 +12,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from schemas.errors import ConfigError
+from schemas.source import COMMON_COLUMNS, NEEDED
 
 AVAILABLE_NOW = "availableNow"
 TEXT_KEY_VARIABLE = "TEXT_HASH_KEY"
@@ -104,13 +115,24 @@ class ServedEntity(Settings):
     model_version: Annotated[str, BeforeValidator(_version_as_text)]
 
 
+def _name_or_entities(value: object, of_map: ValidatorFunctionWrapHandler) -> object:
+    return _table_name(value) if isinstance(value, str) else of_map(value)
+
+
+if TYPE_CHECKING:
+    ServedEntities = dict[str, ServedEntity] | str
+else:  # not a union: its mistakes would be reported twice, and with the names of Python's types
+    ServedEntities = Annotated[dict[str, ServedEntity], WrapValidator(_name_or_entities)]
+
+
 class Source(Settings):
     """The inference table."""
 
     path: str | None = None
     table: TableName | None = None
-    dialect: Literal["auto", "legacy", "ai_gateway"] = "auto"
-    served_entities: dict[str, ServedEntity] = {}
+    dialect: Literal["auto", "legacy", "ai_gateway", "unity_gateway", "columns"] = "auto"
+    served_entities: ServedEntities = {}
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = {}
     on_source_change: Literal["fail"] = "fail"
     max_files_per_trigger: Annotated[int, Field(gt=0)] | None = None
     max_bytes_per_trigger: Annotated[str, Field(pattern=r"^(?i:\d+[bkmgt]?)$")] | None = None
@@ -123,6 +145,16 @@ class Source(Settings):
             raise ValueError("needs exactly one of path (a Delta folder) and table (catalog.schema.table)")
         if self.starting_version is not None and self.starting_timestamp is not None:
             raise ValueError("takes starting_version or starting_timestamp, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> Source:
+        if (self.dialect == "columns") != bool(self.columns):
+            raise ValueError("columns goes with dialect: columns, and dialect: columns needs it")
+        if unknown := sorted(set(self.columns) - set(COMMON_COLUMNS)):
+            raise ValueError(f"columns: unknown {', '.join(unknown)}; known: {', '.join(COMMON_COLUMNS)}")
+        if missing := [name for name in NEEDED if self.columns and name not in self.columns]:
+            raise ValueError(f"columns: needs {', '.join(missing)}")
         return self
 
 

@@ -1,7 +1,8 @@
 """Inference tables under one set of column names.
 
 Databricks writes inference tables in several forms; the columns tell which. Facts: Databricks documentation,
-"Monitor served models using inference tables" (legacy) and "AI Gateway-enabled inference tables".
+"Monitor served models using inference tables" (legacy), "AI Gateway-enabled inference tables", and Unity AI Gateway's
+payload tables. Any other Delta log is read with a map from our names to SQL expressions over its columns.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F
 
 from schemas.errors import SourceError
+from schemas.source import COMMON_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -21,19 +24,25 @@ if TYPE_CHECKING:
 DIALECTS: Mapping[str, tuple[str, ...]] = {
     "legacy": ("databricks_request_id", "timestamp_ms", "status_code", "request", "response"),
     "ai_gateway": ("databricks_request_id", "request_time", "status_code", "request", "response", "served_entity_id"),
+    "unity_gateway": ("event_time", "request_id", "invocation_id", "status_code", "request", "response"),
 }
 """Columns that a dialect can't be without."""
 
 LAST_MS = 253_402_300_799_999
 """The end of year 9999 in epoch milliseconds: a time after it is another unit or rubbish, and no date to Python."""
 
+ENTITY_COLUMNS = ("served_entity_id", "entity_name", "entity_version")
+"""Of a table in the form of ``system.serving.served_entities``."""
+
 
 def detect_dialect(columns: Sequence[str], *, dialect: str = "auto") -> str:
-    """Name of the dialect that these columns are.
+    """Name of the dialect that these columns are; ``columns`` is taken at its word.
 
     Raises:
         SourceError: The columns are those of no known dialect, or lack some of the dialect asked for.
     """
+    if dialect == "columns":
+        return dialect
     candidates = DIALECTS if dialect == "auto" else {dialect: DIALECTS[dialect]}
     for name, required in candidates.items():
         if set(required) <= set(columns):
@@ -41,7 +50,7 @@ def detect_dialect(columns: Sequence[str], *, dialect: str = "auto") -> str:
     expected = "; ".join(f"{name}: {', '.join(required)}" for name, required in candidates.items())
     raise SourceError(
         f"the source's columns are those of no known inference table. Expected {expected}. "
-        f"Present: {', '.join(sorted(columns))}."
+        f"Present: {', '.join(sorted(columns))}. Of any other log, map the columns in source.columns."
     )
 
 
@@ -49,79 +58,123 @@ def with_common_columns(
     source: DataFrame,
     *,
     dialect: str,
-    served_entities: Mapping[str, ServedEntity],
+    served_entities: Mapping[str, ServedEntity] | DataFrame,
     endpoint: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> DataFrame:
     """The rows of an inference table with the column names that the rest of the monitor uses.
 
-    Columns that the log lacks are NULL, and so is a time outside the years 1970 to 9999.
-    A row without a request id gets one from a hash of its payload and time.
-    ``request_date`` is the UTC date of ``request_time``, whatever date column the source has; the session's time
-    zone must be UTC.
+    Columns that the log lacks are NULL, and so is a time outside the years 1970 to 9999. A row without a request id
+    gets one from a hash of its payload and time. ``request_date`` is the UTC date of ``request_time``, whatever date
+    column the source has; the session's time zone must be UTC.
+
+    Args:
+        source: Rows of the inference table.
+        dialect: What ``detect_dialect`` says.
+        served_entities: What served entity ids stand for: by id, or a table with ``ENTITY_COLUMNS`` in which an id may
+            recur (the newest configuration counts). An id that is not there becomes the model's name.
+        endpoint: Name of the endpoint where the log has none.
+        columns: SQL expressions over the source's columns by name, for the dialect ``columns``.
+
+    Raises:
+        SourceError: An expression of ``columns`` can't be used.
     """
-    present = set(source.columns)
-
-    def column(name: str, type_: str) -> Column:
-        return F.expr(f"try_cast(`{name}` AS {type_})") if name in present else F.lit(None).cast(type_)
-
-    row_hash = F.sha2(F.to_json(F.struct(*(F.col(f"`{name}`") for name in sorted(present)))), 256)
-    if dialect == "legacy":
-        metadata = _metadata(source)
-        time = F.when(
-            column("timestamp_ms", "bigint").between(0, LAST_MS), F.timestamp_millis(column("timestamp_ms", "bigint"))
+    types = dict(source.dtypes)
+    expressions = dict(columns or {}) if dialect == "columns" else _expressions(dialect, types)
+    row_hash = F.sha2(F.to_json(F.struct(*(F.col(f"`{name}`") for name in sorted(types)))), 256)
+    try:
+        found = source.select(
+            *(
+                F.expr(f"try_cast(({expressions[name]}) AS {type_})" if name in expressions else "NULL")
+                .cast(type_)
+                .alias(name)
+                for name, type_ in COMMON_COLUMNS.items()
+            ),
+            row_hash.alias("source_row_hash"),
         )
-        duration, model, version, entity = (
-            column("execution_time_ms", "bigint"),
-            metadata["model_name"],
-            metadata["model_version"],
-            F.lit(None).cast("string"),
-        )
-        endpoint_name = F.coalesce(metadata["endpoint_name"], F.lit(endpoint))
-    else:
-        entity = column("served_entity_id", "string")
-        time = F.when(
-            F.year(column("request_time", "timestamp")).between(1970, 9999), column("request_time", "timestamp")
-        )
-        duration = column("execution_duration_ms", "bigint")
-        model = F.coalesce(_entity_value(entity, served_entities, "model_name"), entity)
-        version = _entity_value(entity, served_entities, "model_version")
-        endpoint_name = F.lit(endpoint).cast("string")
+    except (AnalysisException, ParseException) as error:
+        if dialect != "columns":
+            raise
+        raise SourceError(f"source.columns can't be used: {_first_line(error)}") from error
+    time = F.when(F.year("request_time").between(1970, 9999), F.col("request_time"))
     payload_hash = F.sha2(F.concat_ws("\x1f", F.col("request"), F.col("response"), time.cast("string")), 256)
-    return source.select(
-        F.coalesce(column("databricks_request_id", "string"), F.concat(F.lit("hash:"), payload_hash)).alias(
-            "request_id"
-        ),
-        column("client_request_id", "string").alias("client_request_id"),
-        time.alias("request_time"),
-        F.to_date(time).alias("request_date"),
-        endpoint_name.alias("endpoint_name"),
-        model.alias("model_name"),
-        version.alias("model_version"),
-        entity.alias("served_entity_id"),
-        column("requester", "string").alias("requester"),
-        column("status_code", "int").alias("status_code"),
-        column("sampling_fraction", "double").alias("sampling_fraction"),
-        duration.alias("execution_duration_ms"),
-        F.lit(None).cast("bigint").alias("latency_ms"),
-        F.lit(None).cast("bigint").alias("time_to_first_byte_ms"),
-        column("request", "string").alias("request"),
-        column("response", "string").alias("response"),
-        column("logging_error_codes", "array<string>").alias("logging_error_codes"),
-        row_hash.alias("source_row_hash"),
+    return (
+        _with_entities(found, served_entities)
+        .withColumns(
+            {
+                "request_id": F.coalesce("request_id", F.concat(F.lit("hash:"), payload_hash)),
+                "request_time": time,
+                "request_date": F.to_date(time),
+                "endpoint_name": F.coalesce("endpoint_name", F.lit(endpoint).cast("string")),
+            }
+        )
+        .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
     )
 
 
-def _metadata(source: DataFrame) -> Column:
-    """``request_metadata`` as a map, also where it was stored as JSON text."""
-    types = dict(source.dtypes)
-    kind = types.get("request_metadata", "missing")
+def _expressions(dialect: str, types: Mapping[str, str]) -> dict[str, str]:
+    """SQL expressions by our names, over the columns that are there."""
+    taken = {name: name for name in COMMON_COLUMNS}
+    made: dict[str, str] = {}
+    if dialect == "legacy":
+        taken |= {"request_id": "databricks_request_id", "execution_duration_ms": "execution_time_ms"}
+        metadata = _metadata(types.get("request_metadata", ""))
+        ms = "try_cast(`timestamp_ms` AS bigint)"
+        made = {
+            "request_time": f"timestamp_millis(CASE WHEN {ms} BETWEEN 0 AND {LAST_MS} THEN {ms} END)",
+            **{name: f"{metadata}['{name}']" for name in ("endpoint_name", "model_name", "model_version")},
+        }
+    elif dialect == "ai_gateway":
+        taken |= {"request_id": "databricks_request_id"}
+    else:
+        taken |= {"request_time": "event_time"}
+        called = [f"`{name}`" for name in ("destination_model", "destination_name") if name in types]
+        made = {
+            "request_id": "coalesce(`invocation_id`, `request_id`)",
+            # The log names no served entity; what was called stands for one, so that settings can say its version.
+            "served_entity_id": f"coalesce({', '.join([*called, 'NULL'])})",
+        }
+    return {ours: f"`{theirs}`" for ours, theirs in taken.items() if theirs in types} | made
+
+
+def _metadata(kind: str) -> str:
+    """SQL: ``request_metadata`` as a map, also where it was stored as JSON text."""
     if kind.startswith("map"):
-        return F.col("request_metadata").cast("map<string,string>")
+        return "CAST(`request_metadata` AS map<string,string>)"
     if kind == "string":
-        return F.from_json("request_metadata", "map<string,string>")
+        return "from_json(`request_metadata`, 'map<string,string>')"
     if kind.startswith("struct"):
-        return F.from_json(F.to_json("request_metadata"), "map<string,string>")
-    return F.lit(None).cast("map<string,string>")
+        return "from_json(to_json(`request_metadata`), 'map<string,string>')"
+    return "CAST(NULL AS map<string,string>)"
+
+
+def _with_entities(rows: DataFrame, served_entities: Mapping[str, ServedEntity] | DataFrame) -> DataFrame:
+    """Rows with the model and version of their served entity, where the log has no other."""
+    entity = F.col("served_entity_id")
+    if isinstance(served_entities, Mapping):
+        name, version = (_entity_value(entity, served_entities, field) for field in ("model_name", "model_version"))
+    else:
+        rows = rows.join(F.broadcast(_newest_entities(served_entities)), "served_entity_id", "left")
+        name, version = F.col("entity.entity_name"), F.col("entity.entity_version")
+    return rows.withColumns(
+        {
+            "model_name": F.coalesce("model_name", name.cast("string"), entity),
+            "model_version": F.coalesce("model_version", version.cast("string")),
+        }
+    )
+
+
+def _newest_entities(table: DataFrame) -> DataFrame:
+    """One row per served entity: an entity recurs with every configuration of its endpoint that serves it."""
+    if missing := set(ENTITY_COLUMNS) - set(table.columns):
+        raise SourceError(
+            f"the table of source.served_entities has no {', '.join(sorted(missing))}. "
+            f"It needs the columns of system.serving.served_entities: {', '.join(ENTITY_COLUMNS)}."
+        )
+    order = [name for name in ("endpoint_config_version", "change_time") if name in table.columns]
+    entity = F.struct("entity_name", "entity_version")
+    newest = F.max_by(entity, F.struct(*order, "entity_version"))
+    return table.where(F.col("served_entity_id").isNotNull()).groupBy("served_entity_id").agg(newest.alias("entity"))
 
 
 def _entity_value(entity: Column, served_entities: Mapping[str, ServedEntity], field: str) -> Column:
@@ -129,3 +182,7 @@ def _entity_value(entity: Column, served_entities: Mapping[str, ServedEntity], f
     for entity_id, served in served_entities.items():
         value = F.when(entity == entity_id, F.lit(getattr(served, field))).otherwise(value)
     return value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

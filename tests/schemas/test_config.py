@@ -57,6 +57,17 @@ def test_all_mistakes_are_reported_at_once_with_what_would_be_right() -> None:
             GOOD | {"source": {"path": "/a", "served_entities": {"e": {"model": "m"}}}},
             "source.served_entities.e.model: unknown",
         ),
+        (GOOD | {"source": {"path": "/a", "served_entities": "a b"}}, "source.served_entities: must be a name"),
+        (GOOD | {"source": {"path": "/a", "dialect": "columns"}}, "source: columns goes with dialect: columns"),
+        (GOOD | {"source": {"path": "/a", "columns": {"request": "r"}}}, "source: columns goes with dialect: columns"),
+        (
+            GOOD | {"source": {"path": "/a", "dialect": "columns", "columns": {"req": "r"}}},
+            "columns: unknown req; known: ",
+        ),
+        (
+            GOOD | {"source": {"path": "/a", "dialect": "columns", "columns": {"request": "r", "response": "r"}}},
+            "columns: needs request_time, status_code",
+        ),
     ],
 )
 def test_mistakes(values: dict[str, Any], expected: str) -> None:
