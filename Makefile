@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check wheel clean
+.PHONY: help setup demo test test-long bench-unpack check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: setup  ## the tests
 
 test-long: setup  ## the tests that take minutes each: demos of every scenario, one seed twice, the wheel in spark-submit
 	$(BIN)/python -m pytest -m long
+
+bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
+	$(BIN)/python -m tests.bench.bench_unpack
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

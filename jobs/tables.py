@@ -33,9 +33,24 @@ def identifier(table: Table, output: Output) -> str:
 
 
 def create_table(spark: SparkSession, table: Table, output: Output) -> None:
-    """Create the table with comments, properties and CHECK constraints unless it is there."""
+    """Create the table with comments, properties and CHECK constraints unless it is there.
+
+    The constraints are part of the first commit where Delta takes them as properties, so that nothing that happens
+    between leaves a table without them; else they are added to it.
+    """
     if table_exists(spark, table, output):
         return
+    try:
+        _create(spark, table, output, {f"delta.constraints.{name}": check for name, check in table.checks.items()})
+    except AnalysisException as error:
+        if error.getCondition() != "DELTA_ADD_CONSTRAINTS":
+            raise
+        _create(spark, table, output, {})
+        for name, condition in table.checks.items():
+            spark.sql(f"ALTER TABLE {identifier(table, output)} ADD CONSTRAINT {name} CHECK ({condition})")
+
+
+def _create(spark: SparkSession, table: Table, output: Output, constraints: Mapping[str, str]) -> None:
     builder = DeltaTable.createIfNotExists(spark).comment(table.comment)
     if output.path is not None:
         builder = builder.location(f"{output.path}/{table.name}")
@@ -43,13 +58,11 @@ def create_table(spark: SparkSession, table: Table, output: Output) -> None:
         builder = builder.tableName(identifier(table, output))
     for column in table.columns:
         builder = builder.addColumn(column.name, column.type, comment=column.comment)
-    for name, value in table.properties.items():
+    for name, value in {**table.properties, **constraints}.items():
         builder = builder.property(name, value)
     if table.partition_by:
         builder = builder.partitionedBy(table.partition_by)
     builder.execute()
-    for name, condition in table.checks.items():
-        spark.sql(f"ALTER TABLE {identifier(table, output)} ADD CONSTRAINT {name} CHECK ({condition})")
 
 
 def table_exists(spark: SparkSession, table: Table, output: Output) -> bool:

@@ -388,8 +388,9 @@ def test_setup_takes_the_first_python_that_will_do(tmp_path: Path) -> None:
     done = make_setup(tmp_path, path=str(folder))
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
-        "Python 3.11 or newer is needed, python3 is 3.9, python3.14 is broken, "
-        "python3.12 is 3.12 without venv (Debian: install python3-venv); name one with make PYTHON=..."
+        "Python 3.11 or newer is needed, python3 is 3.9, "
+        "python3.12 is 3.12 without venv (Debian: install python3-venv), "
+        "python3.14 is broken; name one with make PYTHON=..."
     )
     fake_python(folder / "python3.11", "3.11.7", then=VENV.replace("{brings}", 'touch "$venv/java"'))
     done = make_setup(tmp_path, path=str(folder))

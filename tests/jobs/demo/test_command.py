@@ -87,6 +87,7 @@ def test_late_rows_change_windows_that_were_written_before(spark: SparkSession, 
     assert revised == again
 
 
+@pytest.mark.long
 def test_what_was_interrupted_goes_on_and_ends_the_same(
     spark: SparkSession, demo_folder: Path, demo_models: Path, tmp_path: Path
 ) -> None:

@@ -257,25 +257,27 @@ GUARDRAIL = json.dumps(
 )
 
 
-@pytest.mark.parametrize(
-    ("status", "response", "expected"),
-    [
-        (400, GUARDRAIL, "input_guardrail_triggered"),
-        (400, '{"error_code": "BAD_REQUEST", "message": "{no JSON"}', "BAD_REQUEST"),
-        (400, '{"error_code": "BAD_REQUEST", "message": "[1]"}', "BAD_REQUEST"),
-        (429, '{"error": {"code": "rate_limit", "type": "t"}}', "rate_limit"),
-        (500, '{"error": {"code": null, "type": "server_error"}}', "server_error"),
-        (500, "nope", None),
-        (200, HELLO, None),
-        (200, '{"output": [], "databricks_output": {"error": null}}', None),
-        (200, '{"output": [], "databricks_output": {"error": {"error_code": "TIMEOUT"}}}', "TIMEOUT"),
-        (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "it stopped"),
-        (200, '{"output": [], "databricks_output": {"error": {"x": 1}}}', "error"),
-        (200, json.dumps(BROKEN_STREAM), "TIMEOUT"),
-    ],
-)
-def test_error_codes(spark: SparkSession, status: int, response: str, expected: str | None) -> None:
-    assert unpacked(spark, {"x": (RESPONSES, response)}, status=status)["x"]["error_code"] == expected
+ERROR_CODES: list[tuple[int, str, str | None]] = [
+    (400, GUARDRAIL, "input_guardrail_triggered"),
+    (400, '{"error_code": "BAD_REQUEST", "message": "{no JSON"}', "BAD_REQUEST"),
+    (400, '{"error_code": "BAD_REQUEST", "message": "[1]"}', "BAD_REQUEST"),
+    (429, '{"error": {"code": "rate_limit", "type": "t"}}', "rate_limit"),
+    (500, '{"error": {"code": null, "type": "server_error"}}', "server_error"),
+    (500, "nope", None),
+    (200, HELLO, None),
+    (200, '{"output": [], "databricks_output": {"error": null}}', None),
+    (200, '{"output": [], "databricks_output": {"error": {"error_code": "TIMEOUT"}}}', "TIMEOUT"),
+    (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "it stopped"),
+    (200, '{"output": [], "databricks_output": {"error": {"x": 1}}}', "error"),
+    (200, json.dumps(BROKEN_STREAM), "TIMEOUT"),
+]
+
+
+@pytest.mark.parametrize("status", sorted({status for status, _, _ in ERROR_CODES}))
+def test_error_codes(spark: SparkSession, status: int) -> None:
+    cases = {response: (RESPONSES, response) for of_status, response, _ in ERROR_CODES if of_status == status}
+    found = {response: row["error_code"] for response, row in unpacked(spark, cases, status=status).items()}
+    assert found == {response: code for of_status, response, code in ERROR_CODES if of_status == status}
 
 
 def test_agent_context(readable: dict[str, dict[str, Any]]) -> None:
