@@ -325,14 +325,14 @@ def _not_null(value: str) -> str:
 def _error_code() -> str:
     """SQL: the code of a failure: of a stream that broke off after status 200, of a guardrail's block, or of the error.
 
-    A guardrail's block is JSON in the error's message, with its name in ``finishReason``.
+    A guardrail's block is JSON in the error's message, with its name in ``finishReason``. Messages are no codes: they can
+    quote the user.
     """
-    broken = [f"{_at('a.databricks_output', 'error')}"]
     found = f"filter(transform(events, e -> {_at('e.databricks_output', 'error')}), x -> x IS NOT NULL)"
-    broken.append(_let(found, "x", "CASE WHEN array_size(x) > 0 THEN element_at(x, -1) END"))
-    names = [_at("broken", name) for name in ("error_code", "code", "type", "message")]
-    code = f"CASE WHEN broken IS NOT NULL AND NOT is_variant_null(broken) THEN coalesce({_first_text('broken', *names)}, 'error') END"
-    of_stream = _let(f"coalesce({', '.join(broken)})", "broken", code)
+    last = _let(found, "x", "CASE WHEN array_size(x) > 0 THEN element_at(x, -1) END")
+    name = _first_text(*(_at("broken", name) for name in ("error_code", "code", "type")))
+    code = f"CASE WHEN broken IS NOT NULL AND NOT is_variant_null(broken) THEN coalesce({name}, 'error') END"
+    of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, {last})", "broken", code)
     blocked = f"try_variant_get(try_parse_json({_text('a.message')}), '$.finishReason', 'string')"
     of_status = _first_text("a.error_code", _at("a.error", "code"), _at("a.error", "type"), "a.code")
     return f"coalesce({of_stream}, CASE WHEN NOT ok THEN coalesce({blocked}, {of_status}) END)"

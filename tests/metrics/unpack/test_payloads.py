@@ -267,7 +267,7 @@ ERROR_CODES: list[tuple[int, str, str | None]] = [
     (200, HELLO, None),
     (200, '{"output": [], "databricks_output": {"error": null}}', None),
     (200, '{"output": [], "databricks_output": {"error": {"error_code": "TIMEOUT"}}}', "TIMEOUT"),
-    (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "it stopped"),
+    (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "error"),
     (200, '{"output": [], "databricks_output": {"error": {"x": 1}}}', "error"),
     (200, json.dumps(BROKEN_STREAM), "TIMEOUT"),
 ]
