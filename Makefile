@@ -55,5 +55,5 @@ wheel: setup  ## the wheel, into dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what the targets and demos made, but for .venv
-	rm -rf build dist demo-*/ *.egg-info .mypy_cache .ruff_cache .pytest_cache mlflow.db metastore_db derby.log spark-warehouse
+	rm -rf build dist demo-*/ *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis mlflow.db metastore_db derby.log spark-warehouse
 	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -1,22 +1,49 @@
-"""What a table of the monitor has from its first commit on."""
+"""Tables: what they have from their first commit on, and that one which another process creates is seen."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from jobs.tables import create_table, identifier
+from jobs.tables import create_table, identifier, read_table, table_exists
 from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import Output
+from schemas.errors import TableError
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def test_a_table_that_another_process_is_creating_is_seen_when_it_is_there(spark: SparkSession, tmp_path: Path) -> None:
+    made, watched = Output(path=str(tmp_path / "made")), Output(path=str(tmp_path / "watched"))
+    create_table(spark, BATCHES, made)
+    folder = tmp_path / "watched" / BATCHES.name
+    assert not table_exists(spark, BATCHES, watched)
+    # The other process has made the folders and not written the first commit yet.
+    (folder / "_delta_log").mkdir(parents=True)
+    assert not table_exists(spark, BATCHES, watched)
+    with pytest.raises(TableError, match="does not exist yet"):
+        read_table(spark, BATCHES, watched)
+    shutil.copytree(tmp_path / "made" / BATCHES.name, folder, dirs_exist_ok=True)
+    assert table_exists(spark, BATCHES, watched)
+    assert read_table(spark, BATCHES, watched).columns == BATCHES.column_names
+
+
+def test_creating_a_table_twice_keeps_its_rows_and_comments(spark: SparkSession, tmp_path: Path) -> None:
+    output = Output(path=str(tmp_path))
+    create_table(spark, BATCHES, output)
+    spark.sql(f"INSERT INTO {identifier(BATCHES, output)} (batch_id, checkpoint_id) VALUES (1, 'a')")
+    create_table(spark, BATCHES, output)
+    table = read_table(spark, BATCHES, output)
+    assert table.count() == 1
+    assert [field.metadata["comment"] for field in table.schema] == [column.comment for column in BATCHES.columns]
 
 
 @pytest.mark.parametrize("table", [SCORES, QUARANTINE, PROFILE_METRICS, BATCHES], ids=lambda table: table.name)
