@@ -101,6 +101,14 @@ def test_every_other_command_is_known() -> None:
     assert [shlex.split(line)[0] for line in others] == ["mlflow", "spark-submit", "rm"]
 
 
+def test_the_registry_is_what_mlflow_reads(there: Path) -> None:
+    (command,) = (line for line in COMMANDS if line.startswith("mlflow "))
+    uri = shlex.split(command)[-1]
+    code = f"import mlflow; print(len(mlflow.MlflowClient({uri!r}, {uri!r}).search_model_versions('')))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["7"]
+
+
 @pytest.mark.long
 def test_mlflow_ui_serves_the_registry(there: Path) -> None:
     (command,) = (line for line in COMMANDS if line.startswith("mlflow "))
@@ -193,6 +201,13 @@ def test_python_and_queries(there: Path) -> None:
 def test_the_picture_is_there_and_the_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_what_the_demo_prints_is_its_table() -> None:
+    (shown,) = (block for block in blocks("text") if "Flesch-Kincaid" in block)
+    heading, *rows = [line.split() for line in shown.strip().splitlines()[:3]]
+    assert heading[:2] == ["version", "requests"]
+    assert [row[0] for row in rows] == ["6", "7"]
 
 
 @pytest.mark.long

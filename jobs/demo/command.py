@@ -101,7 +101,7 @@ def demo(out: Path, options: Options) -> int:
         LOG.info("asking versions 6 and 7, %d requests in %d days", options.requests, options.days)
         plan = Plan(days=options.days, scenario=options.scenario)
         commits = generate_traffic(out, plan, requests=options.requests, seed=options.seed)
-    early, late = ([n for n in missing if (n < FIRST_RUN) is first] for first in (True, False))
+    early, late = [n for n in missing if n < FIRST_RUN], [n for n in missing if n >= FIRST_RUN]
     for numbers in (early, late) if missing else ([],):
         for number in numbers:
             write_traffic(spark, inference, commits, number)

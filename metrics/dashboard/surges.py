@@ -108,7 +108,8 @@ def _of_version(version: str, hours: pd.DataFrame) -> list[Surge]:
         rest = hours[~out]
         # Half a case more: what never happened is not what never will.
         usual = (rest["sum"].sum() + 0.5) / (rest["count"].sum() + 1.0)
-        runs = [run for run in _runs(hours[_chance(hours, usual) < SUSPICIOUS]) if _stands_out(run, usual)]
+        suspicious = hours[_chance(hours["sum"].round(), hours["count"], usual) < SUSPICIOUS]
+        runs = [run for run in _runs(suspicious) if _stands_out(run, usual)]
         now = hours.index.isin([label for run in runs for label in run.index])
         if (now == out).all():
             break
@@ -134,10 +135,10 @@ def _runs(hours: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _stands_out(run: pd.DataFrame, usual: float) -> bool:
-    whole = run[["sum", "count"]].sum().to_frame().T
-    return bool(whole["sum"].iloc[0] >= MIN_CASES and _chance(whole, usual)[0] < PROBABILITY)
+    cases = round(run["sum"].sum())
+    return bool(cases >= MIN_CASES and _chance(cases, run["count"].sum(), usual) < PROBABILITY)
 
 
-def _chance(hours: pd.DataFrame, usual: float) -> Any:
-    """Probability of so many cases, or more, in each of the hours: P(X ≥ cases), X binomial."""
-    return binom.sf(hours["sum"].to_numpy(dtype=float).round() - 1, hours["count"].to_numpy(dtype=float), usual)
+def _chance(cases: Any, counts: Any, usual: float) -> Any:
+    """Probability of so many cases or more, P(X ≥ cases) for a binomial X; of numbers, or of whole columns."""
+    return binom.sf(cases - 1, counts, usual)

@@ -123,6 +123,11 @@ def _let(value: str, name: str, body: str) -> str:
     return f"transform(array({value}), {name} -> {body})[0]"
 
 
+def _last(values: str, name: str, value: str) -> str:
+    """SQL: ``value`` of the last of an array's elements, each under the name, for which it is not NULL."""
+    return f"try_element_at(filter(transform({values}, {name} -> {value}), x -> x IS NOT NULL), -1)"
+
+
 def _fields(value: str, names: tuple[str, ...]) -> str:
     """SQL: the fields of an object as a struct of VARIANTs; NULL for anything but an object."""
     return f"try_variant_get({value}, '$', 'struct<{', '.join(f'{name}: variant' for name in names)}>')"
@@ -237,25 +242,26 @@ def _split_records() -> str:
 def _answers() -> str:
     """SQL: array<struct<known, text>>, one per prediction of the call."""
     listed = (
-        f"coalesce({_array('resp')}, {_array('a.predictions')}, {_choices_by_prompt()}, "
+        f"coalesce({_array('resp')}, {_array('a.predictions')}, "
         "CASE WHEN a.predictions IS NOT NULL THEN array(a.predictions) WHEN resp IS NOT NULL THEN array(resp) END)"
     )
     embedded = f"transform({_array('a.data')}, v -> named_struct('known', true, 'text', CAST(NULL AS string)))"
     streamed = f"array(named_struct('known', true, 'text', {_streamed_text()}))"
     return (
         f"CASE WHEN events IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
-        f"ELSE transform({listed}, v -> {_answer_of('v')}) END"
+        f"ELSE coalesce({_answers_by_prompt()}, transform({listed}, v -> {_answer_of('v')})) END"
     )
 
 
-def _choices_by_prompt() -> str:
-    """SQL: of a completion of several prompts, each prompt's first choice, as an answer of its own."""
+def _answers_by_prompt() -> str:
+    """SQL: of a completion of several prompts each prompt's first choice; NULL for another number of choices."""
     prompts, choices = _array("q.prompt"), _array("a.choices")
-    each = "CAST(array_size(choices) / array_size(prompts) AS int)"
-    first = f"parse_json(concat('{{\"choices\": [', to_json(choices[i * {each}]), ']}}'))"
+    choice = "choices[i * CAST(array_size(choices) / array_size(prompts) AS int)]"
+    text = f"coalesce({_text(_at('c', 'text'))}, {_content(_at('c', 'message.content'))})"
+    answer = _let(choice, "c", f"named_struct('known', true, 'text', {text})")
     chosen = (
         "CASE WHEN array_size(choices) >= array_size(prompts) AND array_size(choices) % array_size(prompts) = 0 "
-        f"THEN transform(sequence(0, array_size(prompts) - 1), i -> {first}) END"
+        f"THEN transform(sequence(0, array_size(prompts) - 1), i -> {answer}) END"
     )
     return f"CASE WHEN array_size({prompts}) > 1 THEN {_let(prompts, 'prompts', _let(choices, 'choices', chosen))} END"
 
@@ -285,37 +291,30 @@ def _events() -> str:
 
 def _streamed_text() -> str:
     """SQL: the answer that the chunks come to: the finished items where there are any, else the deltas joined."""
-    completed = f"filter(transform(events, e -> {_at('e.response', 'output')}), o -> {_array('o')} IS NOT NULL)"
-    whole = _let(
-        completed, "whole", f"CASE WHEN array_size(whole) > 0 THEN {_items_text(_array('element_at(whole, -1)'))} END"
-    )
-    items = "filter(transform(events, e -> e.item), i -> i IS NOT NULL)"
-    done = f"filter({items}, i -> {_array(_at('i', 'content'))} IS NOT NULL)"
+    output = _at("e.response", "output")
+    completed = _last("events", "e", f"CASE WHEN {_array(output)} IS NOT NULL THEN {output} END")
     first = "coalesce(try_variant_get(e.choices, '$[0].index', 'bigint'), 0) = 0"
+    chunk = [f"try_variant_get(e.choices, '$[0].{path}', 'variant')" for path in ("delta.content", "text")]
     delta = (
-        f"CASE WHEN {first} THEN {_first_text(_DELTA, _CHUNK_TEXT)} END",
+        f"CASE WHEN {first} THEN {_first_text(*chunk)} END",
         f"CASE WHEN {_text('e.type')} = 'response.output_text.delta' THEN {_text('e.delta')} END",
         _text(_at("e.delta", "content")),
     )
     deltas = f"filter(transform(events, e -> coalesce({', '.join(delta)})), t -> t IS NOT NULL)"
     joined = _let(deltas, "deltas", "CASE WHEN array_size(deltas) > 0 THEN array_join(deltas, '') END")
-    return f"coalesce({whole}, {_items_text(done)}, {joined})"
+    return f"coalesce({_items_text(_array(completed))}, {_items_text('transform(events, e -> e.item)')}, {joined})"
 
 
 def _items_text(items: str) -> str:
     """SQL: text of the last message among output items of the Responses API; calls and reasoning are not said to anyone."""
-    said = (
-        f"filter(transform({items}, i -> CASE WHEN coalesce({_text(_at('i', 'type'))}, 'message') = 'message' "
-        f"THEN {_content(_at('i', 'content'))} END), t -> t IS NOT NULL)"
-    )
-    return _let(said, "said", "CASE WHEN array_size(said) > 0 THEN element_at(said, -1) END")
+    is_message = f"coalesce({_text(_at('i', 'type'))}, 'message') = 'message'"
+    return _last(items, "i", f"CASE WHEN {is_message} THEN {_content(_at('i', 'content'))} END")
 
 
 def _usage() -> str:
     """SQL: the token counts of the answer, of a stream those of the last chunk that has any."""
     of_event = f"coalesce({_not_null('e.usage')}, {_not_null(_at('e.response', 'usage'))})"
-    found = f"filter(transform(events, e -> {of_event}), u -> u IS NOT NULL)"
-    return f"coalesce(a.usage, {_let(found, 'u', 'CASE WHEN array_size(u) > 0 THEN element_at(u, -1) END')})"
+    return f"coalesce(a.usage, {_last('events', 'e', of_event)})"
 
 
 def _not_null(value: str) -> str:
@@ -328,8 +327,7 @@ def _error_code() -> str:
     A guardrail's block is JSON in the error's message, with its name in ``finishReason``. Messages are no codes: they can
     quote the user.
     """
-    found = f"filter(transform(events, e -> {_at('e.databricks_output', 'error')}), x -> x IS NOT NULL)"
-    last = _let(found, "x", "CASE WHEN array_size(x) > 0 THEN element_at(x, -1) END")
+    last = _last("events", "e", _at("e.databricks_output", "error"))
     name = _first_text(*(_at("broken", name) for name in ("error_code", "code", "type")))
     code = f"CASE WHEN broken IS NOT NULL AND NOT is_variant_null(broken) THEN coalesce({name}, 'error') END"
     of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, {last})", "broken", code)
@@ -366,8 +364,6 @@ def _is_feedback() -> str:
 
 _NO_MESSAGES = "CAST(NULL AS array<struct<role: string, content: string>>)"
 _EMBEDDINGS = "coalesce(try_variant_get(a.data, '$[0].object', 'string') = 'embedding', false)"
-_DELTA = "try_variant_get(e.choices, '$[0].delta.content', 'variant')"
-_CHUNK_TEXT = "try_variant_get(e.choices, '$[0].text', 'variant')"
 
 _REASON = """CASE
     WHEN request_time IS NULL THEN 'no_request_time'

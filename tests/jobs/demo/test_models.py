@@ -226,6 +226,7 @@ def test_the_classifier_serves_the_demo(demo_models: Path, demo_registry: Path) 
     formal, plain = (answers(demo_registry, number, civil + toxic) for number in (6, 7))
     assert mean(hate(folder, plain)) < 0.1
     assert mean(hate(folder, formal[: len(civil)])) < 0.2
+    assert mean(hate(folder, formal[len(civil) :])) > 0.5
     # A formal version takes offence where it notices one; these retorts are not trained on.
     bot = load_version(demo_registry, 6).unwrap_python_model()
     noticed = [bot.kind(text) == "provocation" for text in toxic]
