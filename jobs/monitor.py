@@ -7,7 +7,8 @@
 The score query stands. After each of its batches, and at least once per trigger interval, one tick runs the later
 hops one after another: windows, page. A step that fails is logged and tried again at the next tick; it never stops
 scoring. With availableNow everything there is gets scored, then one tick runs, and a step that fails ends the job
-with exit code 1. SIGTERM and SIGINT let the running batch finish.
+with exit code 1. SIGTERM and SIGINT let the running batch finish. --new-checkpoint reads the source again from its
+beginning, which changes nothing that is scored: the way out when the stream can't follow a change of the source.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import aggregate_windows, dashboard, score_responses
-from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
+from jobs.runtime import FAILED, LOG, OK, add_trigger, described, parser, read_config, run, spark_session
 from schemas.config import AVAILABLE_NOW, Config, duration_seconds
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def tick(spark: SparkSession, config: Config) -> bool:
     return well
 
 
-def run_once(spark: SparkSession, config: Config, stop: threading.Event | None = None) -> int:
+def run_once(
+    spark: SparkSession, config: Config, stop: threading.Event | None = None, *, new_checkpoint: bool = False
+) -> int:
     """Score to the end of the source, then one tick; ends after the running batch when ``stop`` is set."""
-    query = score_responses.start(spark, config, trigger=AVAILABLE_NOW)
+    query = score_responses.start(spark, config, trigger=AVAILABLE_NOW, new_checkpoint=new_checkpoint)
     while not query.awaitTermination(POLL_SECONDS):
         if stop is not None and stop.is_set():
             LOG.info("stopping")
@@ -62,9 +65,9 @@ def run_once(spark: SparkSession, config: Config, stop: threading.Event | None =
     return OK if tick(spark, config) else FAILED
 
 
-def run_standing(spark: SparkSession, config: Config, stop: threading.Event) -> int:
+def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, new_checkpoint: bool = False) -> int:
     """Score at every trigger until ``stop`` is set or the score query fails."""
-    query = score_responses.start(spark, config, trigger=config.trigger)
+    query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint)
     interval = duration_seconds(config.trigger)
     last_batch, last_tick = None, time.monotonic()
     while query.isActive and not stop.is_set():
@@ -91,8 +94,8 @@ def _stop(query: Any) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = parser("monitor", __doc__ or "")
-    arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
+    arguments = add_trigger(parser("monitor", __doc__ or ""))
+    score_responses.add_new_checkpoint(arguments)
     options = arguments.parse_args(argv)
 
     def command() -> int:
@@ -102,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, lambda *_: stop.set())
         spark = spark_session("inference-metrics monitor")
         work = run_once if config.trigger == AVAILABLE_NOW else run_standing
-        return work(spark, config, stop)
+        return work(spark, config, stop, new_checkpoint=options.new_checkpoint)
 
     return run(command)
 

@@ -2,10 +2,15 @@
 
     inference-metrics reconcile --config conf/local.yaml [--json]
 
-Prints the account, and exits 1 with examples when it doesn't balance:
+Prints the account, and exits 1 with the request ids in question when it doesn't balance:
 
-    rows      source rows read = scored + quarantined + duplicate + skipped, and each request is where it should be
-    windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative)
+    rows      each row of the source is one of scored, quarantined, duplicate, skipped (no traffic) and forgotten, by
+              day and in all; a batched call has all its exchanges
+    batches   the ledger: what each batch says that it read and wrote is in the tables, also after kills
+    windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative); windows
+              that hold rows that were forgotten since are left as they were
+
+The source is looked at as of the version that the score query has read whole.
 """
 
 from __future__ import annotations
@@ -14,16 +19,22 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
-from jobs.tables import common_rows, read_table, source_identifier
-from metrics.unpack.payloads import unpack_payload
+from jobs.score_responses import unpack_rows
+from jobs.source import SkippedVersion, common_rows, first_version, read_source
+from jobs.tables import create_table, read_table
+from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.errors import SourceError
+from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -33,95 +44,190 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 EXAMPLES = 20
+FATES = ("scored", "quarantined", "duplicate", "skipped", "forgotten")
+LEDGER = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
 
 
 @dataclass
 class Account:
-    """What ``reconcile`` found. Rows are source rows; ``problems`` is empty when everything balances."""
+    """What ``reconcile`` found. Rows are source rows; ``problems`` is empty when everything balances.
+
+    Attributes:
+        source_version: Version of the source that was looked at.
+        rows: Rows of the source, and how many of them had each fate; ``missing`` rows had none. Then what is no error
+            and worth a look: ids that occur on two dates, and ids that were made from a hash since the log has none.
+        days: The same by UTC date (``none``: rows without a time).
+        batches: Sums over the batches of the checkpoint in use.
+        windows: Windows, and those of them that are not checked, since rows in them were forgotten.
+        skipped_versions: Versions of the source that ``on_source_change: skip`` left out.
+        problems: What does not balance, with request ids.
+    """
 
     source_version: int | None = None
     rows: dict[str, int] = field(default_factory=dict)
+    days: dict[str, dict[str, int]] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
+    skipped_versions: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def reconcile(spark: SparkSession, config: Config) -> Account:
-    """Check the rows' account and the windows."""
+    """Check the ledger, the source's rows and the windows."""
     account = Account()
-    _check_rows(spark, config, account)
+    create_table(spark, FORGOTTEN, config.output)
+    if _check_ledger(spark, config, account):
+        _check_rows(spark, config, account)
     _check_windows(spark, config, account)
     return account
 
 
-def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
-    output = config.output
+def _check_ledger(spark: SparkSession, config: Config, account: Account) -> bool:
+    """Check ``batches`` by itself and against the tables; whether there is a version of the source to go on with."""
+    output, ids = config.output, ["checkpoint_id", "batch_id"]
     batches = read_table(spark, BATCHES, output)
     newest = batches.orderBy(F.desc("finished_at")).first()
     if newest is None:
         account.problems.append("no batch was written yet")
-        return
-    of_checkpoint = batches.where(F.col("checkpoint_id") == newest["checkpoint_id"])
-    columns = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
-    sums = of_checkpoint.agg(
-        F.max("source_version").alias("source_version"), *(F.sum(c).alias(c) for c in columns)
-    ).first()
-    assert sums is not None
-    account.source_version = sums["source_version"]
-    account.rows = {name: sums[name] for name in columns}
-    if sums["rows_read"] != sum(sums[name] for name in columns[1:]):
-        account.problems.append(f"batches: {sums['rows_read']} rows read, but the four kinds do not add up to it")
-    _check_ledger(output_rows(spark, config, newest["checkpoint_id"]), account)
+        return False
+    in_use = batches.where(F.col("checkpoint_id") == newest["checkpoint_id"])
+    sums = in_use.agg(
+        F.max("source_version").alias("version"), *(F.sum(name).alias(name) for name in LEDGER)
+    ).collect()[0]
+    account.source_version = sums["version"]
+    account.batches = {name: sums[name] for name in LEDGER}
+    skipped = batches.select(F.explode("skipped_versions").alias("one")).select("one.*").distinct().orderBy("version")
+    account.skipped_versions = [str(SkippedVersion(*row)) for row in skipped.collect()]
+
+    forgotten = read_table(spark, FORGOTTEN, output).where("batch_id IS NOT NULL")
+    scores = read_table(spark, SCORES, output).select(*ids, F.sha2("request_id", 256).alias("key_hash"), "request_date")
+    scores = scores.unionByName(forgotten.where("table_name = 'scores'").select(scores.columns))
+    quarantine = read_table(spark, QUARANTINE, output).select(*ids, F.col("source_row_hash").alias("key_hash"))
+    quarantine = quarantine.unionByName(forgotten.where("table_name = 'quarantine'").select(quarantine.columns))
+    kept = (
+        scores.groupBy(*ids)
+        .agg(F.count_distinct("request_date", "key_hash").alias("in_scores"))
+        .join(quarantine.groupBy(*ids).agg(F.count_distinct("key_hash").alias("in_quarantine")), ids, "full")
+    )
+    both = batches.join(kept, ids, "full").select(
+        *ids,
+        *LEDGER,
+        *(F.coalesce(name, F.lit(0)).alias(name) for name in ("in_scores", "in_quarantine")),
+    )
+    adds_up = "rows_read = rows_scored + rows_quarantined + rows_duplicate + rows_skipped"
+    balanced = f"{adds_up} AND rows_scored = in_scores AND rows_quarantined = in_quarantine"
+    for row in both.where(f"NOT coalesce({balanced}, false)").orderBy(*ids).limit(EXAMPLES).collect():
+        account.problems.append(_ledger_problem(row))
     if account.source_version is None:
         account.problems.append("the source's first snapshot is still being read; the rows can't be checked yet")
-        return
+    return account.source_version is not None
 
-    source = spark.read.option("versionAsOf", account.source_version).table(source_identifier(config.source))
-    unpacked = common_rows(source, config).transform(unpack_payload)
-    account.rows["source_rows"] = unpacked.count()
-    if config.source.starting_version is None and config.source.starting_timestamp is None:
-        # Batches that read on into the next version counted rows beyond the last whole one.
-        if account.rows["source_rows"] > sums["rows_read"]:
-            account.problems.append(f"{account.rows['source_rows']} rows in the source, {sums['rows_read']} read")
-        now = spark.read.table(source_identifier(config.source)).count()
-        if sums["rows_read"] > now:
-            account.problems.append(f"{sums['rows_read']} rows read, but the source has only {now}")
-        scores = read_table(spark, SCORES, output).select("request_date", "request_id").distinct()
-        readable = unpacked.where(F.col("exchanges").isNotNull())
-        _report_missing(readable, scores, ["request_date", "request_id"], "scores", account)
-        quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash")
-        _report_missing(
-            unpacked.where(F.col("reason").isNotNull()), quarantine, ["source_row_hash"], "quarantine", account
+
+def _ledger_problem(row: Any) -> str:
+    name = f"batch {row['batch_id']} of checkpoint {row['checkpoint_id']}"
+    if row["rows_read"] is None:
+        return f"{name} is not in batches, but wrote rows: it was cut off; the next run of the monitor completes it"
+    told = ", ".join(f"{column} {row[column]}" for column in LEDGER)
+    held = f"scores holds {row['in_scores']} of its rows, quarantine {row['in_quarantine']}"
+    return f"{name} does not balance: batches says {told}; {held}"
+
+
+def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
+    assert account.source_version is not None
+    fates = _with_fates(spark, config, account.source_version)
+    by_day: dict[str, dict[str, int]] = {}
+    counts = fates.groupBy("request_date", "fate").count().collect()
+    for date, fate, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
+        day = by_day.setdefault("none" if date is None else date.isoformat(), dict.fromkeys((*FATES, "missing"), 0))
+        day[fate] = count
+    account.days = {day: {"source_rows": sum(fates.values()), **fates} for day, fates in by_day.items()}
+    names = ("source_rows", *FATES, "missing")
+    account.rows = {name: sum(day[name] for day in account.days.values()) for name in names}
+    _report(fates.where("fate = 'missing'"), "in the source, and in no table", account)
+    short = fates.where("fate = 'scored' AND exchanges > in_scores")
+    _report(short, "in scores with fewer exchanges than the request has", account)
+    if account.rows["missing"] and account.skipped_versions:
+        account.problems.append(
+            f"on_source_change: skip left out {', '.join(account.skipped_versions)}; "
+            "--new-checkpoint reads what they inserted"
         )
+    whole = config.source.starting_version is None and config.source.starting_timestamp is None
+    if config.source.on_source_change == "fail" and whole:
+        # Batches that read on into the next version counted rows beyond the last whole one.
+        read, now = account.batches["rows_read"], read_source(spark, config).count()
+        if not account.rows["source_rows"] <= read <= now:
+            account.problems.append(
+                f"batches: {read} rows read, but the source has {account.rows['source_rows']} in version "
+                f"{account.source_version}, and {now} now"
+            )
+    scores = read_table(spark, SCORES, config.output)
     # Two rows by definition, since the key has the date; worth a look, and no error.
-    dates_of_id = (
-        read_table(spark, SCORES, output).groupBy("request_id").agg(F.count_distinct("request_date").alias("n"))
-    )
+    dates_of_id = scores.groupBy("request_id").agg(F.count_distinct("request_date").alias("n"))
     account.rows["ids_on_two_dates"] = dates_of_id.where("n > 1").count()
-    doubled = read_table(spark, SCORES, output).groupBy(*SCORES.keys).count().where("count > 1")
-    _report(doubled, "request_id", "in scores more than once", account)
+    account.rows["ids_from_hash"] = scores.where(F.col("request_id").startswith(HASHED_ID)).count()
+    _report(scores.groupBy(*SCORES.keys).count().where("count > 1"), "in scores more than once", account)
 
 
-def output_rows(spark: SparkSession, config: Config, checkpoint_id: str) -> dict[str, int]:
-    """Source rows that a checkpoint's batches put into the tables, counted there."""
-    mine = F.col("checkpoint_id") == checkpoint_id
-    scores = read_table(spark, SCORES, config.output).where(mine)
-    return {
-        "rows_scored": scores.select("request_date", "request_id").distinct().count(),
-        "rows_quarantined": read_table(spark, QUARANTINE, config.output).where(mine).count(),
-    }
+def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
+    """Rows of a version of the source with their ``fate``, which the tables alone decide."""
+    output = config.output
+    key = ["request_date", "request_id"]
+    scores = read_table(spark, SCORES, output).groupBy(*key).agg(F.count("*").alias("in_scores"))
+    quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash", F.lit(True).alias("in_quarantine"))
+    forgotten = (
+        read_table(spark, FORGOTTEN, output).select("key_hash").distinct().withColumn("is_forgotten", F.lit(True))
+    )
+    source = common_rows(read_source(spark, config, version=version), config)
+    first = first_version(spark, config)
+    if first:
+        try:
+            before = common_rows(read_source(spark, config, version=first - 1), config).select("source_row_hash")
+            source = source.join(before, "source_row_hash", "left_anti")
+        except SourceError:
+            pass  # that version's files are gone; its rows are reported as missing
+    unpacked = unpack_rows(source, now=datetime.now(UTC)).select(
+        *key,
+        "source_row_hash",
+        "skip",
+        F.array_size("exchanges").alias("exchanges"),
+        F.sha2("request_id", 256).alias("id_hash"),
+    )
+    of_id, of_row = (
+        forgotten.withColumnRenamed("key_hash", "id_hash"),
+        forgotten.toDF("source_row_hash", "row_forgotten"),
+    )
+    found = (
+        unpacked.join(scores, key, "left")
+        .join(quarantine, "source_row_hash", "left")
+        .join(of_id, "id_hash", "left")
+        .join(of_row, "source_row_hash", "left")
+        .withColumn(
+            "place",
+            F.when(F.col("in_quarantine"), "quarantined")
+            .when(F.col("in_scores").isNotNull(), "scored")
+            .when(F.coalesce("is_forgotten", "row_forgotten"), "forgotten")
+            .when(F.col("skip"), "skipped")
+            .otherwise("missing"),
+        )
+        .withColumn(
+            "same", F.when(F.col("place") == "quarantined", F.col("source_row_hash")).otherwise(F.col("id_hash"))
+        )
+    )
+    copies = Window.partitionBy("place", "same", "request_date")
+    return found.withColumns(
+        {
+            "copy": F.row_number().over(copies.orderBy("source_row_hash")),
+            "exchanges": F.min("exchanges").over(copies),
+        }
+    ).withColumn(
+        "fate",
+        F.when((F.col("copy") > 1) & F.col("place").isin("scored", "quarantined", "forgotten"), "duplicate").otherwise(
+            F.col("place")
+        ),
+    )
 
 
-def _check_ledger(counted: dict[str, int], account: Account) -> None:
-    for name, count in counted.items():
-        if account.rows[name] != count:
-            account.problems.append(f"{name}: batches say {account.rows[name]}, the table holds {count}")
-
-
-def _report_missing(rows: DataFrame, table: DataFrame, keys: list[str], name: str, account: Account) -> None:
-    _report(rows.join(table, keys, "left_anti"), "request_id", f"in the source but not in {name}", account)
-
-
-def _report(rows: DataFrame, column: str, what: str, account: Account) -> None:
+def _report(rows: DataFrame, what: str, account: Account, column: str = "request_id") -> None:
     found = [row[0] for row in rows.select(column).limit(EXAMPLES).collect()]
     if found:
         more = "" if len(found) < EXAMPLES else ", …"
@@ -139,12 +245,20 @@ def _check_windows(spark: SparkSession, config: Config, account: Account) -> Non
     for name in figures:
         differs = differs | ~_equal(F.col(f"t.{name}"), F.col(f"s.{name}"))
     wrong = both.where(F.col("t.column_name").isNull() | F.col("s.column_name").isNull() | differs)
-    label = F.concat_ws(
-        " ",
-        *(F.coalesce(f"t.{c}", f"s.{c}") for c in ("granularity", "start", "model_version", "column_name")),
-    )
-    account.windows = {"windows": stored.count()}
-    _report(wrong.select(label.alias("window")), "window", "windows that differ from a recomputation", account)
+    names = ("granularity", "start", "model_version", "column_name")
+    wrong = wrong.select(*(F.coalesce(f"t.{c}", f"s.{c}").alias(c) for c in names))
+    exempt = _windows_of_forgotten(stored, read_table(spark, FORGOTTEN, config.output))
+    wrong = wrong.join(exempt, ["granularity", "start"], "left_anti").select(F.concat_ws(" ", *names).alias("window"))
+    left = stored.join(exempt, ["granularity", "start"], "left_semi").count()
+    account.windows = {"windows": stored.count(), "windows_forgotten": left}
+    _report(wrong, "windows that differ from a recomputation", account, "window")
+
+
+def _windows_of_forgotten(windows: DataFrame, forgotten: DataFrame) -> DataFrame:
+    """Granularity and start of the windows that counted a row of ``scores`` that was forgotten since."""
+    times = forgotten.where("table_name = 'scores'").select("request_time").distinct()
+    within = (F.col("window.start") <= F.col("request_time")) & (F.col("request_time") < F.col("window.end"))
+    return windows.join(F.broadcast(times), within, "left_semi").select("granularity", "start").distinct()
 
 
 def _equal(stored: Column, expected: Column) -> Column:
@@ -154,10 +268,22 @@ def _equal(stored: Column, expected: Column) -> Column:
 
 
 def show(account: Account) -> str:
-    """The account as a table to read."""
-    lines = [f"{name:<20}{value:>12,}" for name, value in {**account.rows, **account.windows}.items()]
+    """The account as tables to read."""
+    lines = []
+    if account.days:
+        names = [name for name in ("source_rows", *FATES, "missing") if name in FATES[:4] or account.rows[name]]
+        lines.append(_line("day", names))
+        lines += [_line(day, [f"{counts[name]:,}" for name in names]) for day, counts in account.days.items()]
+        lines += [_line("all", [f"{account.rows[name]:,}" for name in names]), ""]
+    notes = {name: count for name, count in account.rows.items() if name.startswith("ids_")}
+    lines += [f"{name:<20}{value:>12,}" for name, value in {**account.batches, **notes, **account.windows}.items()]
+    lines += [f"left out by on_source_change: skip: {one}" for one in account.skipped_versions]
     lines += [f"problem: {problem}" for problem in account.problems] or ["everything balances"]
     return "\n".join(lines)
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"{name:<12}" + "".join(f"{cell:>13}" for cell in cells)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

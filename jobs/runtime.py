@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -60,6 +59,12 @@ def parser(command: str, description: str, *, config: bool = True) -> argparse.A
         dest="overrides",
         help="override a setting, for example scoring.device=cpu; repeatable",
     )
+    return arguments
+
+
+def add_trigger(arguments: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The option of commands that stream."""
+    arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
     return arguments
 
 
@@ -164,25 +169,6 @@ def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -
     return spark
 
 
-def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[str, int | None]:
-    """Identity of a Delta source's checkpoint, and how far a micro-batch reads.
-
-    Returns:
-        The query's id, and the newest source version that is read whole with this batch (None: none is yet).
-    """
-    query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
-    offset = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[-1])
-    version, index = offset["reservoirVersion"], offset["index"]
-    # (v, negative index) is "before v": all of v - 1. A snapshot that is still being read is no whole version.
-    if index >= 0 and offset.get("isStartingVersion", False):
-        return query, None
-    return query, version - 1 if version > 0 else None
-
-
-def _lines(spark: SparkSession, path: str) -> list[str]:
-    return [row[0] for row in spark.read.text(path).collect()]
-
-
 def partitions(spark: SparkSession) -> int:
     """Number of partitions for work that has to be spread by hand."""
     setting = spark.conf.get("spark.sql.shuffle.partitions") or ""
@@ -202,9 +188,7 @@ def streaming_main(
     argv: Sequence[str] | None,
 ) -> int:
     """The ``main`` of a job that is one streaming query: ``start(spark, config, trigger=...)`` starts it."""
-    arguments = parser(command, description)
-    arguments.add_argument("--trigger", help="a duration such as '5 minutes' (stays up), or availableNow (ends)")
-    options = arguments.parse_args(argv)
+    options = add_trigger(parser(command, description)).parse_args(argv)
 
     def work() -> int:
         config = read_config(options, trigger=options.trigger)

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    MetadataChangedException,
+)
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
-from metrics.unpack.dialects import detect_dialect, with_common_columns
 from schemas import Table
-from schemas.errors import SourceError, TableError
+from schemas.errors import TableError
 
 if TYPE_CHECKING:
     from delta.tables import DeltaMergeBuilder
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
-    from schemas.config import Config, Output, ServedEntity, Source
+    from schemas.config import Output
 
+
+CONFLICTS = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    MetadataChangedException,
+)
+
+_UP_TO_DATE: set[str] = set()
+"""Tables that this process has looked at; a look costs half a second."""
 
 NOT_THERE = {"PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "TABLE_OR_VIEW_NOT_FOUND"}
 """Spark's and Delta's error conditions for a table that was not created."""
@@ -33,12 +54,13 @@ def identifier(table: Table, output: Output) -> str:
 
 
 def create_table(spark: SparkSession, table: Table, output: Output) -> None:
-    """Create the table with comments, properties and CHECK constraints unless it is there.
+    """Create the table with comments, properties and CHECK constraints, or bring one of an older version up to date.
 
     The constraints are part of the first commit where Delta takes them as properties, so that nothing that happens
     between leaves a table without them; else they are added to it.
     """
     if table_exists(spark, table, output):
+        _bring_up_to_date(spark, table, output)
         return
     try:
         _create(spark, table, output, {f"delta.constraints.{name}": check for name, check in table.checks.items()})
@@ -48,6 +70,23 @@ def create_table(spark: SparkSession, table: Table, output: Output) -> None:
         _create(spark, table, output, {})
         for name, condition in table.checks.items():
             spark.sql(f"ALTER TABLE {identifier(table, output)} ADD CONSTRAINT {name} CHECK ({condition})")
+
+
+def _bring_up_to_date(spark: SparkSession, table: Table, output: Output) -> None:
+    """Add the columns that it lacks, and replace the CHECK constraints that say something else."""
+    name = identifier(table, output)
+    if name in _UP_TO_DATE:
+        return
+    present = set(read_table(spark, table, output).columns)
+    if missing := [column for column in table.columns if column.name not in present]:
+        columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment.replace(chr(39), chr(8217))}'" for c in missing)
+        spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
+    properties = spark.sql(f"DESCRIBE DETAIL {name}").select("properties").collect()[0][0]
+    for constraint, condition in table.checks.items():
+        if properties.get(f"delta.constraints.{constraint}") != condition:
+            spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")
+            spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({condition})")
+    _UP_TO_DATE.add(name)
 
 
 def _create(spark: SparkSession, table: Table, output: Output, constraints: Mapping[str, str]) -> None:
@@ -98,38 +137,6 @@ def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame
     return reader.table(identifier(table, output))
 
 
-def source_identifier(source: Source) -> str:
-    """The inference table in SQL."""
-    if source.path is not None:
-        return f"delta.`{source.path}`"
-    return ".".join(f"`{part}`" for part in (source.table or "").split("."))
-
-
-def common_rows(source: DataFrame, config: Config) -> DataFrame:
-    """Rows of the inference table under the names that the rest of the monitor uses.
-
-    Raises:
-        SourceError: The columns are those of no known inference table, or settings name what is not there.
-    """
-    settings = config.source
-    entities: Mapping[str, ServedEntity] | DataFrame
-    if isinstance(settings.served_entities, str):
-        try:
-            entities = source.sparkSession.read.table(settings.served_entities)
-        except AnalysisException as error:
-            message = f"source.served_entities: {settings.served_entities} can't be read ({error.getCondition()})."
-            raise SourceError(f"{message} Give the ids in the settings, or the right to read it.") from error
-    else:
-        entities = settings.served_entities
-    return with_common_columns(
-        source,
-        dialect=detect_dialect(source.columns, dialect=settings.dialect),
-        served_entities=entities,
-        endpoint=config.serving.endpoint,
-        columns=settings.columns,
-    )
-
-
 def merge(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> DeltaMergeBuilder:
     """A MERGE of ``df`` (as ``s``) into the table (as ``t``) on the table's keys.
 
@@ -139,20 +146,39 @@ def merge(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] 
         output: Where the table is.
         dates: Values of the partition column that the rows can have; as literals they prune what the MERGE reads.
     """
-    spark = df.sparkSession
-    if output.path is not None:
-        target = DeltaTable.forPath(spark, f"{output.path}/{table.name}")
-    else:
-        target = DeltaTable.forName(spark, identifier(table, output))
+    target = _target(df.sparkSession, table, output)
     condition = table.match()
     if dates is not None and table.partition_by:
         condition = f"{date_filter(f't.{table.partition_by}', dates)} AND {condition}"
     return target.alias("t").merge(df.alias("s"), condition)
 
 
+def _target(spark: SparkSession, table: Table, output: Output) -> DeltaTable:
+    if output.path is not None:
+        return DeltaTable.forPath(spark, f"{output.path}/{table.name}")
+    return DeltaTable.forName(spark, identifier(table, output))
+
+
 def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> None:
     """Insert-only MERGE on the table's keys: a replay changes nothing."""
-    merge(df.select(table.column_names), table, output, dates=dates).whenNotMatchedInsertAll().execute()
+    rows = df.select(table.column_names)
+    _retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
+
+
+def delete_rows(spark: SparkSession, table: Table, output: Output, condition: Column) -> None:
+    """Delete the table's rows for which the condition holds."""
+    _retried(lambda: _target(spark, table, output).delete(condition))
+
+
+def _retried(write: Callable[[], object]) -> None:
+    """Write, and write again when another writer came between: Delta lets one of two that touch the same files fail."""
+    for wait in (1.0, 4.0, 16.0, 64.0):
+        try:
+            write()
+            return
+        except CONFLICTS:
+            time.sleep(wait * (0.5 + random.random()))  # noqa: S311 (no secret)
+    write()
 
 
 def date_filter(column: str, dates: Iterable[date]) -> str:

@@ -16,7 +16,13 @@ BATCHES = Table(
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
         ("rows_skipped", "bigint", "Source rows that are no traffic (feedback)"),
+        (
+            "skipped_versions",
+            "array<struct<version: bigint, operation: string, rows_inserted: bigint>>",
+            "Versions of the source that on_source_change: skip left out; rows_inserted: NULL where Delta doesn't say",
+        ),
         ("exchanges", "bigint", "Rows of scores from this batch"),
+        ("exchanges_not_logged", "bigint", "Those of them whose request or response was too long for the log"),
         ("texts_scored", "bigint", "Prompts and responses among them"),
         ("texts_deduplicated", "bigint", "Texts that repeat another text of the batch"),
         ("tokens_scored", "bigint", "Input and output tokens of the batch's exchanges"),

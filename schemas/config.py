@@ -133,7 +133,7 @@ class Source(Settings):
     dialect: Literal["auto", "legacy", "ai_gateway", "unity_gateway", "columns"] = "auto"
     served_entities: ServedEntities = {}
     columns: dict[str, Annotated[str, Field(min_length=1)]] = {}
-    on_source_change: Literal["fail"] = "fail"
+    on_source_change: Literal["fail", "skip", "cdf"] = "fail"
     max_files_per_trigger: Annotated[int, Field(gt=0)] | None = None
     max_bytes_per_trigger: Annotated[str, Field(pattern=r"^(?i:\d+[bkmgt]?)$")] | None = None
     starting_version: Annotated[int, Field(ge=0)] | None = None

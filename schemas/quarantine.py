@@ -6,14 +6,16 @@ from schemas import Table, columns
 
 REASONS = (
     "no_request_time",
+    "future_request_time",
     "invalid_request_json",
     "invalid_response_json",
     "unknown_request_shape",
     "unknown_response_shape",
     "length_mismatch",
 )
-"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; the payload is not JSON; its shape is
-none that is known; a batched call has another number of predictions than of inputs."""
+"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; it is more than an hour after the row was
+read; the payload is not JSON; its shape is none that is known; a batched call has another number of predictions than of
+inputs."""
 
 QUARANTINE = Table(
     name="quarantine",
@@ -28,12 +30,15 @@ QUARANTINE = Table(
         ("response", "string", "Response payload, as text.store allows"),
         ("request_chars", "int", "Length of the request payload in characters"),
         ("response_chars", "int", "Length of the response payload in characters"),
-        ("request_hash", "string", "SHA-256 of the request payload (hex)"),
-        ("response_hash", "string", "SHA-256 of the response payload (hex)"),
+        ("request_hash", "string", "HMAC-SHA-256 of the request payload (hex)"),
+        ("response_hash", "string", "HMAC-SHA-256 of the response payload (hex)"),
+        ("end_user_hash", "string", "HMAC-SHA-256 of the end user, where the payload could be read that far (hex)"),
         ("quarantined_at", "timestamp", "When the row was put here (UTC)"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
         ("batch_id", "bigint", "Micro-batch that wrote the row"),
     ),
     keys=("source_row_hash",),
+    # No text in the statistics of the table's log: they outlive a deleted row.
+    properties={"delta.dataSkippingStatsColumns": "source_row_hash,request_id,request_time,reason,batch_id"},
     checks={"known_reason": "reason IN ({})".format(", ".join(f"'{reason}'" for reason in REASONS))},
 )

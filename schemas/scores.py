@@ -78,7 +78,11 @@ SCORES = Table(
             ]
         )
     },
-    properties={"delta.enableChangeDataFeed": "true"},
+    properties={
+        "delta.enableChangeDataFeed": "true",
+        # No text in the statistics of the table's log: they outlive a deleted row.
+        "delta.dataSkippingStatsColumns": "request_id,exchange_index,request_time,model_version,scored_at,batch_id",
+    },
 )
 
 SCORED_COLUMNS = (

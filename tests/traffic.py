@@ -91,9 +91,17 @@ def frame(spark: SparkSession, rows: Iterable[dict[str, Any]], schema: str = LEG
     return spark.createDataFrame([tuple(r[name] for name in names) for r in rows], schema)
 
 
-def append(spark: SparkSession, config: Config, rows: Iterable[dict[str, Any]], schema: str = LEGACY) -> None:
+def append(
+    spark: SparkSession,
+    config: Config,
+    rows: Iterable[dict[str, Any]],
+    schema: str = LEGACY,
+    *,
+    merge_schema: bool = False,
+) -> None:
     """One commit of the inference table."""
-    frame(spark, rows, schema).coalesce(1).write.format("delta").mode("append").save(config.source.path)
+    writer = frame(spark, rows, schema).coalesce(1).write.format("delta").mode("append")
+    writer.option("mergeSchema", str(merge_schema).lower()).save(config.source.path)
 
 
 def settings(folder: Path, language_model: Path, classifier: Path, **extra: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -50,6 +50,16 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
     result = ", ".join((SCORED, TEXT))
     udf = F.pandas_udf(score, returnType=result)  # type: ignore[attr-defined]  # not in the stubs
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
+
+
+def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes) -> DataFrame:
+    """Adds keyed hashes (HMAC-SHA-256, hex) of text columns; ``names`` maps a column to its hash's name."""
+
+    def hashed(texts: pd.Series) -> pd.Series:
+        return pd.Series([keyed_hash(text, key) for text in _values(texts)], dtype="object")
+
+    udf = F.pandas_udf(hashed, returnType="string")  # type: ignore[attr-defined]  # not in the stubs
+    return rows.withColumns({hash_: udf(F.col(name)) for name, hash_ in names.items()})
 
 
 def _values(column: pd.Series) -> list[Any]:

@@ -31,6 +31,9 @@ DIALECTS: Mapping[str, tuple[str, ...]] = {
 LAST_MS = 253_402_300_799_999
 """The end of year 9999 in epoch milliseconds: a time after it is another unit or rubbish, and no date to Python."""
 
+HASHED_ID = "hash:"
+"""What the id of a request begins with that the log has no id for; a SHA-256 of its payloads and time follows."""
+
 ENTITY_COLUMNS = ("served_entity_id", "entity_name", "entity_version")
 """Of a table in the form of ``system.serving.served_entities``."""
 
@@ -102,7 +105,7 @@ def with_common_columns(
         _with_entities(found, served_entities)
         .withColumns(
             {
-                "request_id": F.coalesce("request_id", F.concat(F.lit("hash:"), payload_hash)),
+                "request_id": F.coalesce("request_id", F.concat(F.lit(HASHED_ID), payload_hash)),
                 "request_time": time,
                 "request_date": F.to_date(time),
                 "endpoint_name": F.coalesce("endpoint_name", F.lit(endpoint).cast("string")),

@@ -20,17 +20,29 @@ if TYPE_CHECKING:
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 ANSWER_FIELDS = ("result", "answer", "output_text", "output", "response", "generated_text", "text")
 REQUEST_FIELDS = (
-    *("messages", "dataframe_records", "dataframe_split", "inputs", "instances", "history"),
+    *("dataframe_records", "dataframe_split", "inputs", "instances", "prompt", "input", "query", "history"),
     *("context", "databricks_options", "metadata", "user"),
-    *PROMPT_FIELDS,
 )
-RESPONSE_FIELDS = (
-    *("predictions", "choices", "messages", "data", "usage", "content"),
-    *("error_code", "error", "code", "message", "databricks_output"),
-    *ANSWER_FIELDS,
+RESPONSE_FIELDS = ("predictions", "data", "usage", "error_code", "error", "code", "message", "databricks_output")
+"""Fields that are looked at more than once, without the long ones: ``messages``, ``choices``, ``output``."""
+
+_MESSAGE = "struct<role: binary, content: variant>"
+_ITEM = "struct<type: binary, content: variant>"
+_RECORD = f"struct<messages: array<{_MESSAGE}>, {', '.join(f'{name}: variant' for name in PROMPT_FIELDS)}>"
+_ANSWER = (
+    f"struct<messages: array<{_MESSAGE}>, choices: variant, output: variant, content: variant, "
+    f"{', '.join(f'{name}: binary' for name in ANSWER_FIELDS if name != 'output')}>"
 )
-EVENT_FIELDS = ("object", "type", "choices", "delta", "item", "response", "usage", "databricks_output")
-"""Of a chunk of a streamed answer."""
+_EVENT = (
+    "struct<type: binary, delta: variant, usage: variant, "
+    f"choices: array<struct<index: bigint, delta: struct<content: binary>, text: binary>>, item: {_ITEM}, "
+    f"response: struct<output: array<{_ITEM}>, usage: variant>, databricks_output: struct<error: variant>>"
+)
+"""Types to read payloads as, in one call. What is of another type becomes NULL, and only a JSON string can be a binary.
+
+A part that is read as VARIANT is built anew, which is slow: that is for what has to be looked at twice.
+"""
+
 
 # \\uD800 to \\uDBFF without its second half, and a second half without its first.
 _LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
@@ -41,33 +53,34 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
     """Adds what the payloads hold to rows with common column names (dialects.py).
 
     Returns:
-        The rows without ``logging_error_codes``, with ``exchanges`` (array of prompt, response, context), ``kind``,
+        The rows with ``exchanges`` (array of prompt, response, context), ``kind``,
         ``conversation_id``, ``end_user``, ``error_code``, the log's token counts ``usage_input_tokens``,
         ``usage_output_tokens`` and ``cached_input_tokens`` (NULL for a batched call: they can't be divided),
         ``reason`` and ``detail`` (why the row can't be unpacked; NULL when it can) and ``skip`` (feedback, no traffic).
         Requests that failed are never unreadable: whatever their payloads are, they are the error rate.
     """
-    kept = [name for name in rows.columns if name != "logging_error_codes"]
+    kept = rows.columns
     one_input = "coalesce(array_size(records), 1) = 1"
     return (
-        rows.selectExpr(
+        rows.selectExpr("*", f"CASE WHEN {_IS_LINES} THEN {_lines_as_array('response')} ELSE response END AS text")
+        .selectExpr("*", f"{_pair('request')} AS req_pair", f"{_pair('text')} AS resp_pair")
+        .selectExpr(
             *kept,
-            f"{parse_json('request')} AS req",
-            f"{_let(_lines_as_array('response'), 'text', parse_json('text'))} AS resp",
+            f"{_whole('req_pair', 'request')} AS req",
+            f"{_whole('resp_pair', 'text')} AS resp",
             "coalesce(status_code = 200, false) AS ok",
         )
         .selectExpr(
             "*",
             f"{_fields('req', REQUEST_FIELDS)} AS q",
             f"{_fields('resp', RESPONSE_FIELDS)} AS a",
-            f"{_events()} AS events",
+            f"{_stream()} AS stream",
         )
-        .selectExpr("*", f"{_records()} AS given", f"{_is_feedback()} AS skip", f"{_usage()} AS usage")
         .selectExpr(
             "*",
-            # A shape that isn't known in one of the inputs makes the whole call unreadable.
-            "CASE WHEN array_size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL) "
-            "THEN given END AS records",
+            f"{_known_records()} AS records",
+            f"{_is_feedback()} AS skip",
+            "coalesce(a.usage, stream.usage) AS usage",
             f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
         )
         .selectExpr("*", f"CASE WHEN NOT skip THEN {_REASON} END AS reason")
@@ -103,19 +116,27 @@ def explode_exchanges(unpacked: DataFrame) -> DataFrame:
     )
 
 
-def parse_json(column: str) -> str:
-    """SQL: VARIANT of a JSON text; NULL for what is no JSON, or has anything after it.
+def _pair(text: str) -> str:
+    """SQL: VARIANT of an array of a JSON text and its length.
 
-    ``try_parse_json`` accepts trailing garbage; as the first of two elements of an array it can't hide. Lone surrogates,
-    which JSON allows and VARIANT refuses, are replaced by U+FFFD in a second try.
+    ``try_parse_json`` accepts garbage after the text; between a text and its length there can't be any.
     """
-    repaired = f"regexp_replace(regexp_replace({column}, r'{_LONE_HIGH}', '\ufffd'), r'{_LONE_LOW}', '\ufffd')"
-    return f"coalesce({_whole(column)}, CASE WHEN contains({column}, r'\\u') THEN {_whole(repaired)} END)"
+    return f"try_parse_json(concat('[', {text}, ',', octet_length({text}), ']'))"
 
 
-def _whole(text: str) -> str:
-    pair = f"try_variant_get(try_parse_json(concat('[', {text}, ',0]')), '$', 'array<variant>')"
-    return _let(pair, "pair", "CASE WHEN array_size(pair) = 2 THEN pair[0] END")
+def _whole(pair: str, text: str) -> str:
+    """SQL: the pair where it was made of one JSON text; else NULL.
+
+    Lone surrogates, which JSON allows and VARIANT refuses, are replaced by U+FFFD in a second try.
+    """
+
+    def checked(value: str, text: str) -> str:
+        alone = f"try_variant_get({value}, '$[1]', 'int') = octet_length({text}) AND try_variant_get({value}, '$[2]', 'variant') IS NULL"
+        return f"CASE WHEN {alone} THEN {value} END"
+
+    repaired = f"regexp_replace(regexp_replace({text}, r'{_LONE_HIGH}', '\ufffd'), r'{_LONE_LOW}', '\ufffd')"
+    second = _let(repaired, "whole", _let(_pair("whole"), "pair", checked("pair", "whole")))
+    return f"coalesce({checked(pair, text)}, CASE WHEN contains({text}, r'\\u') THEN {second} END)"
 
 
 def _let(value: str, name: str, body: str) -> str:
@@ -128,23 +149,24 @@ def _last(values: str, name: str, value: str) -> str:
     return f"try_element_at(filter(transform({values}, {name} -> {value}), x -> x IS NOT NULL), -1)"
 
 
-def _fields(value: str, names: tuple[str, ...]) -> str:
-    """SQL: the fields of an object as a struct of VARIANTs; NULL for anything but an object."""
-    return f"try_variant_get({value}, '$', 'struct<{', '.join(f'{name}: variant' for name in names)}>')"
+def _fields(pair: str, names: tuple[str, ...]) -> str:
+    """SQL: the fields of a payload that is an object as a struct of VARIANTs; NULL for anything else."""
+    return _get(pair, f"struct<{', '.join(f'{name}: variant' for name in names)}>", "$[0]")
 
 
-def _array(value: str) -> str:
-    return f"try_variant_get({value}, '$', 'array<variant>')"
+def _get(value: str, kind: str, path: str = "$") -> str:
+    """SQL: what a VARIANT holds at a path, as a type; NULL for another type or where there is nothing."""
+    return f"try_variant_get({value}, '{path}', '{kind}')"
 
 
 def _at(value: str, path: str) -> str:
     """SQL: what a VARIANT holds at a path; NULL where there is nothing."""
-    return f"try_variant_get({value}, '$.{path}', 'variant')"
+    return _get(value, "variant", f"$.{path}")
 
 
-def _text(value: str) -> str:
-    """SQL: the string; NULL for anything that is not a JSON string."""
-    return f"CASE WHEN schema_of_variant({value}) = 'STRING' THEN try_variant_get({value}, '$', 'string') END"
+def _text(value: str, path: str = "$") -> str:
+    """SQL: the string; NULL for anything that is not a JSON string (as a string a number would be one, too)."""
+    return f"CAST({_get(value, 'binary', path)} AS string)"
 
 
 def _first_text(*values: str) -> str:
@@ -152,79 +174,83 @@ def _first_text(*values: str) -> str:
 
 
 def _number(*paths: str) -> str:
-    found = [f"try_variant_get(usage, '{path}', 'bigint')" for path in paths]
-    return f"coalesce({', '.join(found)})"
+    return f"coalesce({', '.join(_get('usage', 'bigint', path) for path in paths)})"
 
 
-def _content(value: str) -> str:
+def _content(value: str, path: str = "$") -> str:
     """SQL: a message's content: a string, or the text parts of a list of parts, one to a line."""
-    parts = (
-        f"filter(transform({_array(value)}, p -> {_first_text('p', _at('p', 'text'), _at('p', 'refusal'))}), "
-        "p -> p IS NOT NULL)"
-    )
-    joined = "CASE WHEN array_size(parts) > 0 THEN array_join(parts, '\n') END"
-    return f"coalesce({_text(value)}, {_let(parts, 'parts', joined)})"
-
-
-def _messages(value: str) -> str:
-    """SQL: messages as array<struct<role, content>>; NULL for anything but a list."""
+    strings = _get(value, "array<binary>", path)
+    objects = _get(value, "array<struct<text: binary, refusal: binary>>", path)
+    parts = f"zip_with({strings}, {objects}, (s, o) -> CAST(coalesce(s, o.text, o.refusal) AS string))"
     return (
-        f"transform({_array(value)}, "
-        f"m -> named_struct('role', {_text(_at('m', 'role'))}, 'content', {_content(_at('m', 'content'))}))"
+        f"coalesce({_text(value, path)}, "
+        f"aggregate({parts}, CAST(NULL AS string), (lines, part) -> coalesce(concat(lines, '\n', part), lines, part)))"
+    )
+
+
+def _messages(messages: str) -> str:
+    """SQL: array<_MESSAGE> as array<struct<role, content>> of strings."""
+    return (
+        f"transform({messages}, m -> named_struct('role', CAST(m.role AS string), 'content', {_content('m.content')}))"
     )
 
 
 def _last_of(messages: str, role: str) -> str:
     """SQL: content of the last message of a role; of the last message where no message has the role."""
     chosen = f"filter({messages}, m -> m.role = '{role}')"
-    last = f"CASE WHEN array_size(chosen) > 0 THEN chosen ELSE {messages} END"
-    return _let(chosen, "chosen", _let(last, "last", "get(last, array_size(last) - 1).content"))
-
-
-def _record_of(value: str) -> str:
-    """SQL: one input of a call as struct<messages, text>; both NULL where the shape is not known."""
-    text = f"coalesce({_text(value)}, {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
-    body = f"named_struct('messages', {_messages('f.messages')}, 'text', {text})"
-    return _let(_fields(value, ("messages", *PROMPT_FIELDS)), "f", body)
+    return f"CASE WHEN array_size({chosen}) > 0 THEN try_element_at({chosen}, -1).content ELSE try_element_at({messages}, -1).content END"
 
 
 def _history_record() -> str:
     """SQL: SplitChat, a query with the messages before it."""
+    history = _get("q.history", f"array<{_MESSAGE}>")
     query = f"array(named_struct('role', 'user', 'content', {_text('q.query')}))"
     return (
-        f"CASE WHEN {_array('q.history')} IS NOT NULL AND {_text('q.query')} IS NOT NULL THEN array(named_struct("
-        f"'messages', concat({_messages('q.history')}, {query}), 'text', CAST(NULL AS string))) END"
+        f"CASE WHEN {_text('q.query')} IS NOT NULL AND {history} IS NOT NULL THEN array(named_struct("
+        f"'messages', concat({_messages(history)}, {query}), 'text', CAST(NULL AS string))) END"
     )
 
 
 def _input_records() -> str:
     """SQL: ``input`` that is a list: texts to embed, or items of the Responses API, which are one conversation."""
-    texts = f"transform(items, i -> named_struct('messages', {_NO_MESSAGES}, 'text', {_text('i')}))"
-    chat = f"array(named_struct('messages', {_messages('q.input')}, 'text', CAST(NULL AS string)))"
-    listed = (
-        f"CASE WHEN forall(items, i -> {_text('i')} IS NOT NULL) THEN {texts} "
-        f"WHEN exists(items, i -> {_text(_at('i', 'role'))} IS NOT NULL) THEN {chat} END"
+    strings, items = _get("q.input", "array<binary>"), _get("q.input", f"array<{_MESSAGE}>")
+    texts = f"transform({strings}, i -> named_struct('messages', {_NO_MESSAGES}, 'text', CAST(i AS string)))"
+    chat = f"array(named_struct('messages', {_messages(items)}, 'text', CAST(NULL AS string)))"
+    return (
+        f"CASE WHEN NOT array_size({strings}) > 0 THEN NULL WHEN forall({strings}, i -> i IS NOT NULL) THEN {texts} "
+        f"WHEN exists({items}, i -> i.role IS NOT NULL) THEN {chat} END"
     )
-    return f"CASE WHEN array_size({_array('q.input')}) > 0 THEN {_let(_array('q.input'), 'items', listed)} END"
+
+
+def _listed_inputs(kind: str) -> str:
+    """SQL: the inputs of the call, an array of a type, with NULL for those of another."""
+    inputs, request = "coalesce(q.inputs, q.instances)", _get("req", kind, "$[0]")
+    listed = [
+        *(_get(value, f"array<{kind}>") for value in ("q.prompt", "q.dataframe_records", inputs)),
+        # {"inputs": {"query": ["…", "…"]}}: a table by columns.
+        *(_get(inputs, f"array<{kind}>", f"$.{name}") for name in PROMPT_FIELDS),
+        f"CASE WHEN {inputs} IS NOT NULL THEN array({_get(inputs, kind)}) END",
+        _get("req", f"array<{kind}>", "$[0]"),
+        f"CASE WHEN req IS NOT NULL THEN array({request}) END",
+    ]
+    is_chat = f"{_get('req', 'array<struct<none: binary>>', '$[0].messages')} IS NOT NULL"
+    return f"CASE WHEN {is_chat} THEN array({request}) ELSE coalesce({', '.join(listed)}) END"
 
 
 def _records() -> str:
-    """SQL: array<struct<messages, text>>, one per input of the call."""
-    inputs = "coalesce(q.inputs, q.instances)"
-    # {"inputs": {"query": ["…", "…"]}}: a table by columns.
-    columnar = _let(
-        _fields(inputs, PROMPT_FIELDS), "f", f"coalesce({', '.join(_array(f'f.{name}') for name in PROMPT_FIELDS)})"
+    """SQL: array<struct<messages, text>>, one per input of the call; text only without messages, both NULL where the shape is not known."""
+    text = f"coalesce(CAST(s AS string), {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
+    record = (
+        f"named_struct('messages', {_messages('f.messages')}, 'text', CASE WHEN f.messages IS NULL THEN {text} END)"
     )
-    listed = (
-        f"CASE WHEN {_array('q.messages')} IS NOT NULL THEN array(req) "
-        f"ELSE coalesce({_array('q.prompt')}, {_array('q.dataframe_records')}, {_array(inputs)}, {columnar}, "
-        f"CASE WHEN {inputs} IS NOT NULL THEN array({inputs}) END, {_array('req')}, "
-        "CASE WHEN req IS NOT NULL THEN array(req) END) END"
-    )
-    return (
-        f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, "
-        f"transform({listed}, v -> {_record_of('v')}))"
-    )
+    listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {record})"
+    return f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, {listed})"
+
+
+def _known_records() -> str:
+    """SQL: the records; NULL where there is none, or one of a shape that isn't known: then the whole call is unreadable."""
+    known = "array_size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL)"
+    return _let(_records(), "given", f"CASE WHEN {known} THEN given END")
 
 
 def _split_records() -> str:
@@ -234,87 +260,103 @@ def _split_records() -> str:
     # A table with one unnamed or unknown column: its text is the prompt. Among several no guess is made.
     only = f"CASE WHEN array_size(cells) = 1 THEN {_text('cells[0]')} END"
     texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [only]
-    record = f"named_struct('messages', {_messages(cell('messages'))}, 'text', coalesce({', '.join(texts)}))"
-    rows = f"transform({_array(_at('q.dataframe_split', 'data'))}, row -> {_let(_array('row'), 'cells', record)})"
-    return _let("try_variant_get(q.dataframe_split, '$.columns', 'array<string>')", "names", rows)
+    messages = _messages(_get(cell("messages"), f"array<{_MESSAGE}>"))
+    record = f"named_struct('messages', {messages}, 'text', coalesce({', '.join(texts)}))"
+    rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {record})"
+    names = f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)"
+    named = _let(names, "names", rows)
+    return f"CASE WHEN q.dataframe_split IS NOT NULL THEN {named} END"
+
+
+def _listed_answers(kind: str) -> str:
+    """SQL: the predictions of the call, an array of a type, with NULL for those of another."""
+    return (
+        f"coalesce({_get('resp', f'array<{kind}>', '$[0]')}, {_get('a.predictions', f'array<{kind}>')}, "
+        f"CASE WHEN a.predictions IS NOT NULL THEN array({_get('a.predictions', kind)}) "
+        f"WHEN resp IS NOT NULL THEN array({_get('resp', kind, '$[0]')}) END)"
+    )
 
 
 def _answers() -> str:
     """SQL: array<struct<known, text>>, one per prediction of the call."""
-    listed = (
-        f"coalesce({_array('resp')}, {_array('a.predictions')}, "
-        "CASE WHEN a.predictions IS NOT NULL THEN array(a.predictions) WHEN resp IS NOT NULL THEN array(resp) END)"
-    )
-    embedded = f"transform({_array('a.data')}, v -> named_struct('known', true, 'text', CAST(NULL AS string)))"
-    streamed = f"array(named_struct('known', true, 'text', {_streamed_text()}))"
+    listed = f"zip_with({_listed_answers('binary')}, {_listed_answers(_ANSWER)}, (s, f) -> {_answer()})"
+    data = _get("a.data", "array<struct<none: binary>>")
+    embedded = f"transform({data}, v -> named_struct('known', true, 'text', CAST(NULL AS string)))"
+    streamed = "array(named_struct('known', true, 'text', stream.text))"
+    # What most answers are, in generated code: the lambdas below say the same and are interpreted.
+    choice = _text("resp", "$[0].choices[0].message.content")
+    chat = f"CASE WHEN a.predictions IS NULL AND {choice} IS NOT NULL THEN array(named_struct('known', true, 'text', {choice})) END"
     return (
-        f"CASE WHEN events IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
-        f"ELSE coalesce({_answers_by_prompt()}, transform({listed}, v -> {_answer_of('v')})) END"
+        f"CASE WHEN stream IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
+        f"ELSE coalesce({_answers_by_prompt()}, {chat}, {listed}) END"
     )
 
 
 def _answers_by_prompt() -> str:
     """SQL: of a completion of several prompts each prompt's first choice; NULL for another number of choices."""
-    prompts, choices = _array("q.prompt"), _array("a.choices")
-    choice = "choices[i * CAST(array_size(choices) / array_size(prompts) AS int)]"
-    text = f"coalesce({_text(_at('c', 'text'))}, {_content(_at('c', 'message.content'))})"
+    prompts = f"array_size({_get('q.prompt', 'array<binary>')})"
+    choices = _get("resp", "array<struct<text: binary, message: struct<content: variant>>>", "$[0].choices")
+    choice = "choices[i * CAST(array_size(choices) / prompts AS int)]"
+    text = f"coalesce(CAST(c.text AS string), {_content('c.message.content')})"
     answer = _let(choice, "c", f"named_struct('known', true, 'text', {text})")
     chosen = (
-        "CASE WHEN array_size(choices) >= array_size(prompts) AND array_size(choices) % array_size(prompts) = 0 "
-        f"THEN transform(sequence(0, array_size(prompts) - 1), i -> {answer}) END"
+        "CASE WHEN array_size(choices) >= prompts AND array_size(choices) % prompts = 0 "
+        f"THEN transform(sequence(0, prompts - 1), i -> {answer}) END"
     )
-    return f"CASE WHEN array_size({prompts}) > 1 THEN {_let(prompts, 'prompts', _let(choices, 'choices', chosen))} END"
+    return f"CASE WHEN {prompts} > 1 THEN {_let(prompts, 'prompts', _let(choices, 'choices', chosen))} END"
 
 
 def _lines_as_array(column: str) -> str:
-    """SQL: server-sent events (``data:`` lines, the last one ``[DONE]``) as the text of a JSON array; other text as it is.
+    """SQL: server-sent events (``data:`` lines, the last one ``[DONE]``) as the text of a JSON array.
 
     Source: WHATWG HTML, "Server-sent events"; OpenAI API reference, "Streaming".
     """
-    data = "transform(split(t, r'\\r?\\n'), l -> CASE WHEN startswith(l, 'data:') THEN trim(substr(l, 6)) END)"
-    kept = f"filter({data}, l -> l IS NOT NULL AND l <> '' AND l <> '[DONE]')"
-    body = f"CASE WHEN t RLIKE r'^(data|event|id|retry|):' THEN concat('[', array_join({kept}, ','), ']') ELSE t END"
-    return _let(f"ltrim({column})", "t", body)
+    lines = f"split(ltrim({column}), r'\\r?\\n')"
+    data = f"transform({lines}, l -> CASE WHEN startswith(l, 'data:') THEN trim(substr(l, 6)) END)"
+    return f"concat('[', array_join(filter({data}, l -> l IS NOT NULL AND l <> '' AND l <> '[DONE]'), ','), ']')"
 
 
-def _events() -> str:
-    """SQL: array<struct of EVENT_FIELDS> of a streamed answer; NULL for any other."""
-    fields = f"transform({_array('resp')}, e -> {_fields('e', EVENT_FIELDS)})"
-    is_event = (
-        f"{_text('e.object')} LIKE '%.chunk' OR {_text('e.type')} LIKE 'response.%' OR {_at('e.delta', 'content')} IS NOT NULL "
-        "OR try_variant_get(e.choices, '$[0].delta', 'variant') IS NOT NULL"
+def _stream() -> str:
+    """SQL: struct<text, usage, error> of a streamed answer; NULL for any other.
+
+    The usage is that of the last chunk that has any.
+    """
+    usage = _last("events", "e", f"coalesce({_not_null('e.usage')}, {_not_null('e.response.usage')})")
+    error = _last("events", "e", "e.databricks_output.error")
+    body = f"named_struct('text', {_streamed_text()}, 'usage', {usage}, 'error', {error})"
+    events = _get("resp", f"array<{_EVENT}>", "$[0]")
+    return f"CASE WHEN {_is_stream()} THEN {_let(events, 'events', body)} END"
+
+
+def _is_stream() -> str:
+    """SQL: whether the answer is a list of chunks."""
+    shape = "array<struct<object: binary, type: binary, delta: struct<content: variant>, choices: array<struct<delta: variant>>>>"
+    is_chunk = (
+        "CAST(e.object AS string) LIKE '%.chunk' OR CAST(e.type AS string) LIKE 'response.%' "
+        "OR e.delta.content IS NOT NULL OR get(e.choices, 0).delta IS NOT NULL"
     )
-    lines = "response RLIKE r'^\\s*(data|event|id|retry|):'"
-    body = f"CASE WHEN exists(ev, e -> {is_event}) OR ({lines} AND ev IS NOT NULL) THEN ev END"
-    return _let(fields, "ev", body)
+    first = f"coalesce({_text('resp', '$[0][0].object')} LIKE '%.chunk', false)"  # spares looking at all of them
+    is_list = f"{_get('resp', 'array<struct<none: binary>>', '$[0]')} IS NOT NULL"
+    return f"{first} OR exists({_get('resp', shape, '$[0]')}, e -> {is_chunk}) OR ({_IS_LINES} AND {is_list})"
 
 
 def _streamed_text() -> str:
     """SQL: the answer that the chunks come to: the finished items where there are any, else the deltas joined."""
-    output = _at("e.response", "output")
-    completed = _last("events", "e", f"CASE WHEN {_array(output)} IS NOT NULL THEN {output} END")
-    first = "coalesce(try_variant_get(e.choices, '$[0].index', 'bigint'), 0) = 0"
-    chunk = [f"try_variant_get(e.choices, '$[0].{path}', 'variant')" for path in ("delta.content", "text")]
     delta = (
-        f"CASE WHEN {first} THEN {_first_text(*chunk)} END",
-        f"CASE WHEN {_text('e.type')} = 'response.output_text.delta' THEN {_text('e.delta')} END",
-        _text(_at("e.delta", "content")),
+        "CASE WHEN coalesce(get(e.choices, 0).index, 0) = 0 THEN coalesce(get(e.choices, 0).delta.content, get(e.choices, 0).text) END",
+        f"CASE WHEN CAST(e.type AS string) = 'response.output_text.delta' THEN {_get('e.delta', 'binary')} END",
+        _get("e.delta", "binary", "$.content"),
     )
-    deltas = f"filter(transform(events, e -> coalesce({', '.join(delta)})), t -> t IS NOT NULL)"
+    deltas = f"filter(transform(events, e -> CAST(coalesce({', '.join(delta)}) AS string)), t -> t IS NOT NULL)"
     joined = _let(deltas, "deltas", "CASE WHEN array_size(deltas) > 0 THEN array_join(deltas, '') END")
-    return f"coalesce({_items_text(_array(completed))}, {_items_text('transform(events, e -> e.item)')}, {joined})"
+    completed = _last("events", "e", "e.response.output")
+    return f"coalesce({_items_text(completed)}, {_items_text('transform(events, e -> e.item)')}, {joined})"
 
 
 def _items_text(items: str) -> str:
     """SQL: text of the last message among output items of the Responses API; calls and reasoning are not said to anyone."""
-    is_message = f"coalesce({_text(_at('i', 'type'))}, 'message') = 'message'"
-    return _last(items, "i", f"CASE WHEN {is_message} THEN {_content(_at('i', 'content'))} END")
-
-
-def _usage() -> str:
-    """SQL: the token counts of the answer, of a stream those of the last chunk that has any."""
-    of_event = f"coalesce({_not_null('e.usage')}, {_not_null(_at('e.response', 'usage'))})"
-    return f"coalesce(a.usage, {_last('events', 'e', of_event)})"
+    is_message = "coalesce(CAST(i.type AS string), 'message') = 'message'"
+    return _last(items, "i", f"CASE WHEN {is_message} THEN {_content('i.content')} END")
 
 
 def _not_null(value: str) -> str:
@@ -325,45 +367,52 @@ def _error_code() -> str:
     """SQL: the code of a failure: of a stream that broke off after status 200, of a guardrail's block, or of the error.
 
     A guardrail's block is JSON in the error's message, with its name in ``finishReason``. Messages are no codes: they can
-    quote the user.
+    quote the user. So can what stands where a code belongs; if it does not look like one it becomes ``error``.
     """
-    last = _last("events", "e", _at("e.databricks_output", "error"))
     name = _first_text(*(_at("broken", name) for name in ("error_code", "code", "type")))
     code = f"CASE WHEN broken IS NOT NULL AND NOT is_variant_null(broken) THEN coalesce({name}, 'error') END"
-    of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, {last})", "broken", code)
-    blocked = f"try_variant_get(try_parse_json({_text('a.message')}), '$.finishReason', 'string')"
+    of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, stream.error)", "broken", code)
+    blocked = _text(f"try_parse_json({_text('a.message')})", "$.finishReason")
     of_status = _first_text("a.error_code", _at("a.error", "code"), _at("a.error", "type"), "a.code")
-    return f"coalesce({of_stream}, CASE WHEN NOT ok THEN coalesce({blocked}, {of_status}) END)"
+    found = f"coalesce({of_stream}, CASE WHEN NOT ok THEN coalesce({blocked}, {of_status}) END)"
+    return _let(
+        found, "code", r"CASE WHEN code RLIKE r'^[\w.:/-]{1,80}$' THEN code WHEN code IS NOT NULL THEN 'error' END"
+    )
 
 
-def _answer_of(value: str) -> str:
-    """SQL: the first choice, or the agent's last message, or the field that holds the answer.
+def _answer() -> str:
+    """SQL: struct<known, text> of a string or an _ANSWER: its first choice, the agent's last message, or the field that holds it.
 
     A tool call has a choice or a message without content: it is known, and without text.
     """
+    output = _get("f.output", f"array<{_ITEM}>")
     texts = [
-        _text(value),
-        _content("try_variant_get(f.choices, '$[0].message.content', 'variant')"),
-        _text("try_variant_get(f.choices, '$[0].text', 'variant')"),
-        _last_of("agent", "assistant"),
-        _items_text(_array("f.output")),
+        "CAST(s AS string)",
+        _content("f.choices", "$[0].message.content"),
+        _text("f.choices", "$[0].text"),
+        f"CASE WHEN f.messages IS NOT NULL THEN {_let(_messages('f.messages'), 'agent', _last_of('agent', 'assistant'))} END",
+        _items_text(output),
         _content("f.content"),
-        *(_text(f"f.{name}") for name in ANSWER_FIELDS),
+        *(_text("f.output") if name == "output" else f"CAST(f.{name} AS string)" for name in ANSWER_FIELDS),
     ]
-    known = f"t IS NOT NULL OR try_variant_get(f.choices, '$[0].message', 'variant') IS NOT NULL OR coalesce(array_size(agent) > 0, false) OR {_array('f.output')} IS NOT NULL"
-    answer = _let(f"coalesce({', '.join(texts)})", "t", f"named_struct('known', {known}, 'text', t)")
-    return _let(_fields(value, RESPONSE_FIELDS), "f", _let(_messages("f.messages"), "agent", answer))
+    known = (
+        f"t IS NOT NULL OR {_get('f.choices', 'variant', '$[0].message')} IS NOT NULL "
+        f"OR coalesce(array_size(f.messages) > 0, false) OR {output} IS NOT NULL"
+    )
+    return _let(f"coalesce({', '.join(texts)})", "t", f"named_struct('known', {known}, 'text', t)")
 
 
 def _is_feedback() -> str:
     """SQL: whether the row is a rating that a review app sent to the endpoint; it lands in the same table."""
-    first = "try_variant_get(q.dataframe_records, '$[0]', 'variant')"
-    ratings = f"coalesce({_at(first, 'text_assessments')}, {_at(first, 'retrieval_assessments')})"
-    return _let(ratings, "rating", "rating IS NOT NULL AND NOT is_variant_null(rating)")
+    ratings = [_get("q.dataframe_records", "variant", f"$[0].{kind}_assessments") for kind in ("text", "retrieval")]
+    rating = f"coalesce({', '.join(ratings)})"
+    return f"{_not_null(rating)} IS NOT NULL"
 
 
+# Longer than any of the names is no prefix that has to be looked at: the payload itself can be long.
+_IS_LINES = "left(ltrim(response), 6) RLIKE r'^(data|event|id|retry|):'"
 _NO_MESSAGES = "CAST(NULL AS array<struct<role: string, content: string>>)"
-_EMBEDDINGS = "coalesce(try_variant_get(a.data, '$[0].object', 'string') = 'embedding', false)"
+_EMBEDDINGS = f"coalesce({_text('a.data', '$[0].object')} = 'embedding', false)"
 
 _REASON = """CASE
     WHEN request_time IS NULL THEN 'no_request_time'

@@ -65,7 +65,12 @@ def test_batches_account_for_every_row(spark: SparkSession, monitored: Config) -
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped", "exchanges"]
     assert batches[columns].values.tolist() == [[4, 3, 0, 1, 0, 3], [5, 3, 1, 1, 0, 3], [5, 3, 0, 1, 1, 4]]
     assert batches["source_version"].tolist() == [0, 1, 2]
-    assert reconcile(spark, monitored).problems == []
+    account = reconcile(spark, monitored)
+    assert account.problems == []
+    fates = ("source_rows", "scored", "quarantined", "duplicate", "skipped", "forgotten", "missing")
+    assert [account.rows[fate] for fate in fates] == [14, 9, 1, 3, 1, 0, 0]
+    days = {day: [counts[fate] for fate in fates] for day, counts in account.days.items()}
+    assert days == {"2026-04-01": [11, 7, 1, 3, 0, 0, 0], "2026-04-02": [3, 2, 0, 0, 1, 0, 0]}
 
 
 def test_errors_keep_their_prompt_and_have_no_response(spark: SparkSession, monitored: Config) -> None:
@@ -154,7 +159,8 @@ def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config
     # Without its commit marks, Spark runs the last batch of both hops again.
     config = copy_of(monitored, tmp_path)
     before = contents(spark, config)
-    ledger = table(spark, BATCHES, config).drop(columns=["finished_at", "score_seconds", "lag_seconds", "lateness"])
+    timings = ["finished_at", "score_seconds", "lag_seconds", "lateness", "skipped_versions"]
+    ledger = table(spark, BATCHES, config).drop(columns=timings)
     for hop in (score_responses.HOP, aggregate_windows.HOP):
         commits = Path(config.checkpoint(hop)) / "commits"
         newest = max((p for p in commits.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
@@ -162,7 +168,7 @@ def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config
         (commits / f".{newest.name}.crc").unlink(missing_ok=True)
     run(spark, config)
     assert_same(contents(spark, config), before)
-    after = table(spark, BATCHES, config).drop(columns=["finished_at", "score_seconds", "lag_seconds", "lateness"])
+    after = table(spark, BATCHES, config).drop(columns=timings)
     assert sorted(after.values.tolist()) == sorted(ledger.values.tolist())
     windows = table(spark, PROFILE_METRICS, config)
     assert windows["revision"].max() == table(spark, PROFILE_METRICS, monitored)["revision"].max()
@@ -195,10 +201,20 @@ def test_any_order_of_arrival_gives_the_same_tables(
 def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
     config = copy_of(monitored, tmp_path)
     spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'c'")
-    problems = "\n".join(reconcile(spark, config).problems)
-    assert "in the source but not in scores: c" in problems
+    account = reconcile(spark, config)
+    problems = "\n".join(account.problems)
+    assert "in the source, and in no table: c" in problems
     assert "windows that differ" in problems
-    assert "rows_scored: batches say 9, the table holds 8" in problems
+    assert "batch 0 of checkpoint" in problems
+    assert "batches says rows_read 4, rows_scored 3, " in problems
+    assert "scores holds 2 of its rows" in problems
+    assert (account.rows["scored"], account.rows["missing"], account.days["2026-04-01"]["missing"]) == (8, 1, 1)
+
+
+def test_reconcile_finds_an_exchange_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+    config = copy_of(monitored, tmp_path)
+    spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'batch' AND exchange_index = 1")
+    assert "in scores with fewer exchanges than the request has: batch" in reconcile(spark, config).problems
 
 
 def test_a_window_without_rows_is_deleted_when_it_is_touched(

@@ -1,0 +1,228 @@
+"""Doctor: checks what a run needs, and writes nothing.
+
+    inference-metrics doctor --config conf/local.yaml [--json]
+
+One line per check: ok, warning or failed; exits 1 if one failed.
+
+    versions     Python, Spark, Delta, torch and transformers
+    source       readable, of a known form; rewritten rows against source.on_source_change; its change feed for cdf
+    retention    the source's log and its removed files are kept longer than the time since the last batch plus a day
+    tables       those of the monitor that are there, and whether the folders can be written to
+    models       each loads, with the labels and the tokenizer that the settings ask for
+    hashes       their key is set
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
+
+from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
+from jobs.score_responses import HOP, scorer_settings
+from jobs.source import checkpoint_in_use, common_rows, read_source, skipped_versions, source_identifier
+from jobs.tables import identifier, read_table, table_exists
+from metrics.score.exchanges import load_scorers
+from metrics.unpack.dialects import detect_dialect
+from schemas.batches import BATCHES
+from schemas.config import TEXT_KEY_VARIABLE, Config
+from schemas.errors import MonitorError
+from schemas.forgotten import FORGOTTEN
+from schemas.model_versions import MODEL_VERSIONS
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MARGIN = timedelta(days=1)
+"""How much longer than the stand-still the source has to be kept: time to notice, and to catch up."""
+
+RETENTION = {
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 1 week",
+}
+"""Delta's properties of what is kept of a table's past, and their defaults."""
+
+RECENT_COMMITS = 1000
+WELL, WARNING, BAD = "ok", "warning", "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; ``level`` is ok, warning or failed."""
+
+    check: str
+    level: str
+    text: str
+
+
+def examine(spark: SparkSession, config: Config, *, now: datetime) -> list[Finding]:
+    """All checks, one after another; a check that breaks is a finding and stops no other."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "versions": lambda: _versions(spark),
+        "source": lambda: _source(spark, config),
+        "retention": lambda: _retention(spark, config, now),
+        "tables": lambda: _tables(spark, config),
+        "models": lambda: _models(config),
+        "hashes": lambda: _hashes(config),
+    }
+    findings: list[Finding] = []
+    for name, check in checks.items():
+        try:
+            findings += check()
+        except MonitorError as error:
+            findings.append(Finding(name, BAD, str(error)))
+        except Exception as error:
+            LOG.debug("%s", name, exc_info=True)
+            findings.append(Finding(name, BAD, described(error)))
+    return findings
+
+
+def _versions(spark: SparkSession) -> Iterator[Finding]:
+    found = {"Python": platform.python_version(), "Spark": spark.version}
+    for name in ("delta-spark", "torch", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    text = ", ".join(f"{name} {number}" for name, number in found.items())
+    old = tuple(int(part) for part in spark.version.split(".")[:2]) < (4, 1)
+    yield Finding("versions", BAD if old else WELL, f"{text}; Spark 4.1 or newer is needed" if old else text)
+
+
+def _source(spark: SparkSession, config: Config) -> Iterator[Finding]:
+    source = read_source(spark, config)
+    name = source_identifier(config.source)
+    dialect = detect_dialect(source.columns, dialect=config.source.dialect)
+    common_rows(source, config).limit(1).collect()
+    yield Finding("source", WELL, f"{name}: {dialect}, {source.count():,} rows")
+    rewrites = _rewrites(spark, config)
+    policy = config.source.on_source_change
+    if policy != "cdf" and rewrites:
+        what = f"{len(rewrites)} of its last commits changed or removed rows, the last one in {rewrites[-1]}"
+        if policy == "fail":
+            yield Finding(
+                "source", WARNING, f"{what}; source.on_source_change is fail: the stream stops at the next one"
+            )
+        else:
+            yield Finding("source", WARNING, f"{what}; source.on_source_change is skip: what those insert is not read")
+    feed = _properties(spark, config).get("delta.enableChangeDataFeed") == "true"
+    if policy == "cdf":
+        text = "its change feed is on" if feed else "source.on_source_change is cdf, but its change feed is off"
+        yield Finding("source", WELL if feed else BAD, text)
+
+
+def _rewrites(spark: SparkSession, config: Config) -> list[str]:
+    newest = spark.sql(f"DESCRIBE HISTORY {source_identifier(config.source)} LIMIT 1").collect()[0]["version"]
+    found = skipped_versions(spark, config, after=max(-1, newest - RECENT_COMMITS), until=newest)
+    return [str(one) for one in found]
+
+
+def _properties(spark: SparkSession, config: Config) -> dict[str, str]:
+    detail = spark.sql(f"DESCRIBE DETAIL {source_identifier(config.source)}")
+    return dict(detail.select("properties").collect()[0][0])
+
+
+def _retention(spark: SparkSession, config: Config, now: datetime) -> Iterator[Finding]:
+    last = _last_batch(spark, config)
+    since = timedelta(0) if last is None else now - last
+    told = "no batch was written yet" if last is None else f"the last batch ended {_days(since)} ago"
+    properties = _properties(spark, config)
+    for name, default in RETENTION.items():
+        kept = _duration(spark, properties.get(name, default))
+        if kept < since + MARGIN:
+            text = f"{name} is {_days(kept)}, and {told}: what the stream has not read may be gone. Run it, or raise it"
+            yield Finding("retention", WARNING, text)
+        else:
+            yield Finding("retention", WELL, f"{name} is {_days(kept)}; {told}")
+
+
+def _last_batch(spark: SparkSession, config: Config) -> datetime | None:
+    if not table_exists(spark, BATCHES, config.output):
+        return None
+    newest = F.max(F.col("finished_at").cast("double"))
+    seconds = read_table(spark, BATCHES, config.output).agg(newest).collect()[0][0]
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _duration(spark: SparkSession, interval: str) -> timedelta:
+    """Of Delta's form, for example ``interval 30 days``."""
+    query = "SELECT unix_seconds(TIMESTAMP'1970-01-01 00:00:00' + CAST(:interval AS INTERVAL))"
+    return timedelta(seconds=spark.sql(query, args={"interval": interval}).collect()[0][0])
+
+
+def _days(duration: timedelta) -> str:
+    hours = duration.total_seconds() / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
+    tables = (SCORES, QUARANTINE, BATCHES, FORGOTTEN, PROFILE_METRICS, MODEL_VERSIONS)
+    there = [table.name for table in tables if table_exists(spark, table, config.output)]
+    where = identifier(SCORES, config.output).removesuffix("`").rsplit(SCORES.name, 1)[0]
+    yield Finding("tables", WELL, f"{', '.join(there) or 'none'} in {where.strip('`')}")
+    if config.output.schema_name is not None:
+        try:
+            spark.sql(f"DESCRIBE SCHEMA {'.'.join(f'`{part}`' for part in config.output.schema_name.split('.'))}")
+        except PySparkException as error:
+            yield Finding("tables", BAD, f"schema {config.output.schema_name} can't be used: {described(error)}")
+    for folder in {config.output.path, config.checkpoint(HOP)} - {None}:
+        place = _existing(Path(str(folder)))
+        if "://" not in str(folder) and place is not None and not os.access(place, os.W_OK):
+            yield Finding("tables", BAD, f"{folder} can't be written to")
+    yield Finding("tables", WELL, f"checkpoint {checkpoint_in_use(spark, config.checkpoint(HOP))}")
+
+
+def _existing(path: Path) -> Path | None:
+    """The folder, or the nearest one above it that is there."""
+    return next((place for place in (path, *path.parents) if place.exists()), None)
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    scorers = load_scorers(scorer_settings(config))
+    for fingerprint in sorted(set(scorers.fingerprints.values())):
+        yield Finding("models", WELL, fingerprint)
+
+
+def _hashes(config: Config) -> Iterator[Finding]:
+    if config.text.secret():
+        yield Finding("hashes", WELL, "their key is set")
+    else:
+        text = f"they have no key: anyone can test guesses on them. Set {TEXT_KEY_VARIABLE} or text.key"
+        yield Finding("hashes", WARNING, text)
+
+
+def show(findings: Sequence[Finding]) -> str:
+    """The findings as lines to read."""
+    return "\n".join(f"{one.level:<8} {one.check:<10} {one.text}" for one in findings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser("doctor", __doc__ or "")
+    arguments.add_argument("--json", action="store_true", help="print the findings as JSON")
+    options = arguments.parse_args(argv)
+
+    def command() -> int:
+        config = read_config(options)
+        findings = examine(spark_session("doctor"), config, now=datetime.now(UTC))
+        print(json.dumps([asdict(one) for one in findings]) if options.json else show(findings))
+        return FAILED if any(one.level == BAD for one in findings) else OK
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Forget: removes a person's rows from every table of the monitor.
+
+    inference-metrics forget --config conf/local.yaml --request-id 5a1f… [--request-id …]
+    inference-metrics forget --config conf/local.yaml --end-user jane@example.com
+
+Rows of ``scores`` and ``quarantine`` are deleted, and ``forgotten`` keeps a hash of their ids, so that reading the
+source again does not bring them back. Windows keep counting them; they hold no text and no ids. The tables' old files
+hold the rows until the next VACUUM after ``delta.deletedFileRetentionDuration`` (a week by default). The inference
+table is not the monitor's: remove the rows there, too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from jobs.runtime import OK, parser, read_config, run, spark_session
+from jobs.score_responses import create_tables
+from jobs.tables import delete_rows, insert_new, read_table
+from metrics.score.exchanges import keyed_hash
+from schemas.config import Config
+from schemas.forgotten import FORGOTTEN
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+OLD_FILES = "old files hold them until VACUUM, windows keep counting them, and the inference table is yours to clear"
+
+
+def forget(
+    spark: SparkSession, config: Config, *, request_ids: Sequence[str] = (), end_users: Sequence[str] = ()
+) -> dict[str, int]:
+    """Delete what the tables hold of some requests, or of some end users. Safe to repeat at any point.
+
+    Args:
+        spark: Session.
+        config: Settings; hashes of end users are made with their key.
+        request_ids: As the log has them. Ids that are not in the tables yet will not get there.
+        end_users: As the payloads name them, or their hash in ``scores``.
+
+    Returns:
+        Rows deleted, by table.
+    """
+    create_tables(spark, config)
+    hashes = [hash_ for user in end_users for hash_ in (user, keyed_hash(user, config.text.secret()))]
+    wanted = F.col("request_id").isin(list(request_ids)) | F.col("end_user_hash").isin(hashes)
+    # What identifies a row, and its date; before the rows go, so that a crash in between loses nothing of it.
+    met = {
+        SCORES: (F.sha2("request_id", 256), F.col("request_date")),
+        QUARANTINE: (F.col("source_row_hash"), F.lit(None).cast("date")),
+    }
+    deleted = {}
+    for table, (key_hash, date) in met.items():
+        rows = read_table(spark, table, config.output).where(wanted)
+        deleted[table.name] = rows.count()
+        _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
+    if request_ids:
+        empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
+        ids = spark.createDataFrame([(one,) for one in request_ids], "request_id string")
+        _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
+    for table in met:
+        if deleted[table.name]:
+            delete_rows(spark, table, config.output, wanted)
+    return deleted
+
+
+def _remember(rows: DataFrame, config: Config, *, table: str) -> None:
+    """Put what identifies the rows into ``forgotten``; exchanges of one request are one."""
+    keys = rows.select(F.lit(table).alias("table_name"), *FORGOTTEN.column_names[1:-1]).distinct()
+    insert_new(keys.withColumn("forgotten_at", F.lit(datetime.now(UTC))), FORGOTTEN, config.output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser("forget", __doc__ or "")
+    who = arguments.add_mutually_exclusive_group(required=True)
+    who.add_argument("--request-id", action="append", default=[], help="id of a request, as the log has it; repeatable")
+    who.add_argument("--end-user", action="append", default=[], help="a user, as the payloads name them; repeatable")
+    options = arguments.parse_args(argv)
+
+    def command() -> int:
+        config = read_config(options)
+        spark = spark_session("forget")
+        deleted = forget(spark, config, request_ids=options.request_id, end_users=options.end_user)
+        print(", ".join(f"{count:,} rows of {table}" for table, count in deleted.items()) + f" deleted; {OLD_FILES}")
+        return OK
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

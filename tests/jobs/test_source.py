@@ -1,0 +1,327 @@
+"""What happens to the source, on real Delta tables: the stream goes on, or one sentence says why not and what to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from jobs import score_responses
+from jobs.reconcile import reconcile
+from jobs.runtime import stream
+from jobs.source import SourceQuery, checkpoint_in_use, common_rows, skipped_versions, stream_source
+from schemas.batches import BATCHES
+from schemas.config import Config, parse_config
+from schemas.errors import SourceError
+from schemas.scores import SCORES
+from tests.spine import run, table
+from tests.traffic import LEGACY, append, config_in, frame, row, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Change = Callable[["SparkSession", str], Any]
+
+MAPPED = {"delta.columnMapping.mode": "name"}
+FEED = {"delta.enableChangeDataFeed": "true"}
+
+
+def source_of(
+    spark: SparkSession, folder: Path, properties: dict[str, str] | None = None, policy: str = "fail", **more: Any
+) -> Config:
+    """A source of two commits with requests a, b and c, d."""
+    source = {"path": str(folder / "inference"), "on_source_change": policy, **more}
+    config = parse_config({"source": source, "output": {"path": str(folder / "tables")}})
+    create(spark, str(config.source.path), properties)
+    for ids in ("ab", "cd"):
+        append(spark, config, [row(one) for one in ids])
+    return config
+
+
+def create(spark: SparkSession, path: str, properties: dict[str, str] | None = None) -> None:
+    listed = ", ".join(f"'{name}' = '{value}'" for name, value in (properties or {}).items())
+    spark.sql(f"CREATE TABLE delta.`{path}` ({LEGACY}) USING delta {f'TBLPROPERTIES ({listed})' if listed else ''}")
+
+
+def read(spark: SparkSession, config: Config, checkpoint: str = "checkpoint") -> list[str]:
+    """Ids of the requests that a stream meets on the way to the source's end; its checkpoint is kept."""
+    found: list[str] = []
+
+    def batch(df: DataFrame, _: int) -> None:
+        found.extend(one["request_id"] for one in common_rows(df, config).select("request_id").collect())
+
+    def begin() -> Any:
+        place = f"{config.output.path}/{checkpoint}"
+        return stream(stream_source(spark, config), batch, name="light", checkpoint=place, trigger="availableNow")
+
+    SourceQuery(begin, config).awaitTermination()
+    return sorted(found)
+
+
+def sql(*statements: str) -> Change:
+    def change(spark: SparkSession, path: str) -> None:
+        for statement in statements:
+            spark.sql(statement.format(t=f"delta.`{path}`"))
+
+    return change
+
+
+def upsert(spark: SparkSession, path: str) -> None:
+    """One request updated, one inserted, in one commit."""
+    frame(spark, [row("d", status=500), row("e")]).createOrReplaceTempView("upserted")
+    spark.sql(
+        f"MERGE INTO delta.`{path}` t USING upserted s ON t.databricks_request_id = s.databricks_request_id "
+        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
+
+
+def overwrite(spark: SparkSession, path: str) -> None:
+    frame(spark, [row("e")]).write.format("delta").mode("overwrite").save(path)
+
+
+def another_type(spark: SparkSession, path: str) -> None:
+    df = frame(spark, [row("e")]).withColumn("status_code", frame(spark, [row("e")])["status_code"].cast("string"))
+    df.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
+
+
+def recreate(spark: SparkSession, path: str) -> None:
+    shutil.rmtree(path)
+    create(spark, path)
+    frame(spark, [row("e")]).write.format("delta").mode("append").save(path)
+
+
+def trim_log(spark: SparkSession, path: str) -> None:
+    """As after logRetentionDuration: a checkpoint of the log, and no commits from before it."""
+    for i in range(12):
+        frame(spark, [row(f"later {i}")]).write.format("delta").mode("append").save(path)
+    for file in Path(path, "_delta_log").iterdir():
+        number = file.name.lstrip(".").split(".")[0]
+        if number.isdigit() and int(number) < 8 and "checkpoint" not in file.name:
+            file.unlink()
+
+
+def vacuum(spark: SparkSession, path: str) -> None:
+    for i in range(2):
+        frame(spark, [row(f"later {i}")]).write.format("delta").mode("append").save(path)
+    spark.sql(f"OPTIMIZE delta.`{path}`")
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    spark.sql(f"VACUUM delta.`{path}` RETAIN 0 HOURS")
+
+
+NAME = "databricks_request_id"
+ENDED: dict[str, tuple[Change, dict[str, str] | None, str]] = {
+    "DELETE": (sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'"), None, r"its version 3 changed or removed rows \(DELETE\)"),
+    "UPDATE": (
+        sql(f"UPDATE {{t}} SET status_code = 500 WHERE {NAME} = 'a'"),
+        None,
+        r"version 3 .* \(UPDATE\).* is fail",
+    ),
+    "MERGE": (upsert, None, r"its version 3 changed or removed rows \(MERGE\)"),
+    "overwritten": (overwrite, None, "its version 3 changed or removed rows"),
+    "TRUNCATE": (sql("TRUNCATE TABLE {t}"), None, "its version 3 changed or removed rows"),
+    "deletion vectors": (
+        sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'"),
+        {"delta.enableDeletionVectors": "true"},
+        r"its version 3 changed or removed rows \(DELETE\)",
+    ),
+    "column renamed": (sql("ALTER TABLE {t} RENAME COLUMN client_request_id TO x"), MAPPED, "a column was renamed or"),
+    "column dropped": (sql("ALTER TABLE {t} DROP COLUMN client_request_id"), MAPPED, "a column was renamed or dropped"),
+    "other type": (another_type, None, "columns changed in a way that the stream can't follow"),
+    "recreated": (recreate, None, "it was dropped and created anew"),
+    "log trimmed": (trim_log, None, "its log no longer reaches back"),
+    "vacuumed": (vacuum, None, "data files are missing"),
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_what_ended_the_stream_is_said_in_one_sentence(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    change, properties, sentence = ENDED[name]
+    config = source_of(spark, tmp_path, properties)
+    assert read(spark, config) == ["a", "b", "c", "d"]
+    change(spark, str(config.source.path))
+    with pytest.raises(SourceError, match=sentence) as caught:
+        read(spark, config)
+    assert f"delta.`{config.source.path}`: " in str(caught.value)
+    assert "--new-checkpoint" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    # The way out that it names reads all that is there now.
+    now = sorted(one[0] for one in spark.read.format("delta").load(str(config.source.path)).select(NAME).collect())
+    assert read(spark, config, "another") == now
+
+
+GOES_ON: dict[str, Change] = {
+    "a column more": sql("ALTER TABLE {t} ADD COLUMN served_by string"),
+    "OPTIMIZE": sql("OPTIMIZE {t}"),
+    "a property": sql("ALTER TABLE {t} SET TBLPROPERTIES ('delta.appendOnly' = 'true')"),
+}
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_what_the_stream_goes_on_after(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    config = source_of(spark, tmp_path)
+    read(spark, config)
+    GOES_ON[name](spark, str(config.source.path))
+    append(spark, config, [row("e")], merge_schema=True)
+    assert read(spark, config) == ["e"]
+
+
+def test_a_standing_stream_goes_on_with_a_column_more(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path)
+    found: list[str] = []
+
+    def batch(df: DataFrame, _: int) -> None:
+        found.extend(one["request_id"] for one in common_rows(df, config).select("request_id").collect())
+
+    def begin() -> Any:
+        place = f"{config.output.path}/checkpoint"
+        return stream(stream_source(spark, config), batch, name="standing", checkpoint=place, trigger="1 second")
+
+    query = SourceQuery(begin, config)
+    try:
+        while len(found) < 4:
+            query.awaitTermination(0.5)
+        spark.sql(f"ALTER TABLE delta.`{config.source.path}` ADD COLUMN served_by string")
+        append(spark, config, [row("e")], merge_schema=True)
+        while len(found) < 5:
+            assert query.isActive
+            query.awaitTermination(0.5)
+    finally:
+        query.stop()
+    assert sorted(found) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_feed_that_is_not_there_is_said(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path, policy="cdf")
+    with pytest.raises(SourceError, match="its change feed does not reach back .* enable delta.enableChangeDataFeed"):
+        read(spark, config)
+
+
+def test_the_change_feed_is_exact(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path, FEED, policy="cdf")
+    assert read(spark, config) == ["a", "b", "c", "d"]
+    upsert(spark, str(config.source.path))
+    sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'", "OPTIMIZE {t}")(spark, str(config.source.path))
+    assert read(spark, config) == ["d", "e"]  # d as it is now, which the tables know already
+
+
+def test_a_source_that_is_gone(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path)
+    shutil.rmtree(str(config.source.path))
+    with pytest.raises(SourceError, match="can't be read as a Delta table"):
+        read(spark, config)
+
+
+SKIPPED: dict[str, tuple[Change, list[tuple[str, int | None]]]] = {
+    "upsert": (upsert, [("MERGE", 1)]),
+    "overwrite": (overwrite, [("WRITE", 1)]),
+    "delete and update": (
+        sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'", f"UPDATE {{t}} SET status_code = 5 WHERE {NAME} = 'b'"),
+        [("DELETE", 0), ("UPDATE", 0)],
+    ),
+    "restore": (
+        sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'", "RESTORE TABLE {t} TO VERSION AS OF 2"),
+        [("DELETE", 0), ("RESTORE", None)],
+    ),
+    "nothing": (sql("OPTIMIZE {t}"), []),
+}
+
+
+@pytest.mark.parametrize("name", SKIPPED)
+def test_versions_that_a_skipping_stream_leaves_out(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    change, expected = SKIPPED[name]
+    config = source_of(spark, tmp_path, policy="skip")
+    read(spark, config)
+    change(spark, str(config.source.path))
+    append(spark, config, [row("f")])
+    assert read(spark, config) == ["f"]
+    found = skipped_versions(spark, config, after=2, until=9)
+    assert [(one.operation, one.rows_inserted) for one in found] == expected
+    assert [one.version for one in found] == list(range(3, 3 + len(expected)))
+    assert skipped_versions(spark, config, after=9, until=9) == []
+
+
+@pytest.fixture
+def scored(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> Callable[[str], Config]:
+    """A monitor that has read a, b and c, d; by its policy for changes of the source."""
+
+    def begin(policy: str) -> Config:
+        source = {"path": str(tmp_path / "inference"), "on_source_change": policy}
+        config = config_in(tmp_path, language_model, classifier, source=source)
+        create(spark, str(config.source.path), FEED)
+        append(spark, config, [row(one) for one in "abcd"])
+        run(spark, config)
+        return config
+
+    return begin
+
+
+def test_skipping_reports_what_was_lost_and_a_new_checkpoint_reads_it(
+    spark: SparkSession, scored: Callable[[str], Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = scored("skip")
+    upsert(spark, str(config.source.path))
+    with caplog.at_level(logging.WARNING):
+        run(spark, config)
+    assert "the source's version 2 (MERGE, 1 rows inserted) was skipped" in caplog.text
+    batches = table(spark, BATCHES, config).sort_values("batch_id")
+    assert [[one.asDict() for one in versions] for versions in batches["skipped_versions"]] == [
+        [],
+        [{"version": 2, "operation": "MERGE", "rows_inserted": 1}],
+    ]
+    account = reconcile(spark, config)
+    assert account.rows["missing"] == 1
+    assert account.problems[0] == "in the source, and in no table: e"
+    assert "version 2 (MERGE, 1 rows inserted); --new-checkpoint reads what they inserted" in account.problems[1]
+
+    score_responses.start(spark, config, trigger="availableNow", new_checkpoint=True).awaitTermination()
+    assert sorted(table(spark, SCORES, config)["request_id"]) == ["a", "b", "c", "d", "e"]
+    run(spark, config)  # goes on with the new checkpoint
+    assert len(table(spark, BATCHES, config)) == 3
+    account = reconcile(spark, config)
+    assert (account.problems, account.rows["missing"]) == ([], 0)
+
+
+def test_the_change_feed_loses_nothing(spark: SparkSession, scored: Callable[[str], Config]) -> None:
+    config = scored("cdf")
+    upsert(spark, str(config.source.path))
+    sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'")(spark, str(config.source.path))
+    append(spark, config, [row("f")])
+    run(spark, config)
+    scores = table(spark, SCORES, config).set_index("request_id")
+    assert sorted(scores.index) == ["a", "b", "c", "d", "e", "f"]
+    assert scores.loc["d", "status_code"] == 200  # what was scored first stays
+    ledger = table(spark, BATCHES, config)[["rows_read", "rows_scored", "rows_duplicate"]].sum()
+    assert ledger.tolist() == [7, 6, 1]
+    assert reconcile(spark, config).problems == []
+
+
+def test_the_command_says_it_and_its_option_is_the_way_out(
+    spark: SparkSession,
+    scored: Callable[[str], Config],
+    language_model: Path,
+    classifier: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = scored("fail")
+    sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'")(spark, str(config.source.path))
+    append(spark, config, [row("e")])
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
+    command = ["--config", str(file), "--trigger", "availableNow"]
+    assert score_responses.main(command) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: delta.`{config.source.path}`: its version 2 changed or removed rows (DELETE), and ")
+    assert score_responses.main([*command, "--new-checkpoint"]) == 0
+    assert sorted(table(spark, SCORES, config)["request_id"]) == ["a", "b", "c", "d", "e"]
+    folders = {one for one in os.listdir(f"{config.output.path}/_checkpoints") if one.startswith("score_responses")}
+    assert folders == {"score_responses", "score_responses-2"}
+    base = config.checkpoint(score_responses.HOP)
+    assert checkpoint_in_use(spark, base) == f"{base}-2"
+    assert checkpoint_in_use(spark, base, new=True) == f"{base}-3"
