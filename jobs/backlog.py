@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from pyspark.sql import functions as F
 from tqdm import tqdm
@@ -21,37 +21,71 @@ if TYPE_CHECKING:
     from schemas.config import Config
 
 
+PAUSE_SECONDS = 5
+"""A batch that begins later than this after the one before it had nothing to wait for: there is no backlog."""
+
+
+class Batch(Protocol):
+    """What is asked of a batch that ended."""
+
+    @property
+    def checkpoint_id(self) -> str: ...  # noqa: D102
+    @property
+    def rows_read(self) -> int: ...  # noqa: D102
+
+
 class Backlog:
     """Progress through a source that is longer than one batch.
 
-    Rows are counted from ``batches``, so that a restart goes on where it was; the source's rows come from its log.
+    What earlier runs have read is in ``batches``, so that a restart goes on where it was; the source's rows come from
+    its log, and are counted again only when those that were known are read.
     """
 
     def __init__(self, *, file: TextIO = sys.stderr) -> None:
         self._file, self._started = file, time.monotonic()
-        self._read_before: int | None = None
-        self._skipped_ahead: int | None = None
+        self._read: int | None = None
+        self._read_before = self._total = 0
+        self._ahead: int | None = None
         self._bar: tqdm[None] | None = None
+        self._ended: float | None = None
 
-    def report(self, spark: SparkSession, config: Config, checkpoint_id: str) -> str | None:
-        """Say how far the reading is, where at least as much as the last batch is still to come.
+    def report(
+        self, spark: SparkSession, config: Config, batch: Batch, *, skipped: int = 0, started: float
+    ) -> str | None:
+        """Say how far the reading is, where batches follow each other and as much as the last is still to come.
+
+        Args:
+            spark: Session.
+            config: Settings.
+            batch: The batch that ended, whose row is in ``batches``.
+            skipped: Rows that ``on_source_change: skip`` left out with it.
+            started: When it began, as ``time.monotonic()`` says.
 
         Returns:
             The line that was logged, or would have been without a terminal; None near the end of the source.
         """
-        read, last = _rows_read(spark, config, checkpoint_id)
-        if self._read_before is None:
-            self._read_before = read - last
-        total = read_source(spark, config).count() - self._rows_ahead(spark, config)
-        line = self._line(read, total) if last and total - read >= last else None
+        done = batch.rows_read + skipped
+        follows = self._ended is not None and started - self._ended < PAUSE_SECONDS
+        self._ended = time.monotonic()
+        if not follows and self._bar is None:
+            self._read, self._started = None, self._ended
+            return None
+        if self._read is None:
+            self._read = _rows_read(spark, config, batch.checkpoint_id)
+            self._read_before = self._read - done
+        else:
+            self._read += done
+        if self._read >= self._total:
+            self._total = read_source(spark, config).count() - self._rows_ahead(spark, config)
+        line = self._line(self._read, self._total) if done and self._total - self._read >= done else None
         if self._file.isatty():
-            self._draw(read, total, over=line is None)
+            self._draw(self._read, self._total, over=line is None)
         elif line:
             LOG.info(line)
         return line
 
     def _line(self, read: int, total: int) -> str:
-        rate = (read - (self._read_before or 0)) / (time.monotonic() - self._started)
+        rate = (read - self._read_before) / (time.monotonic() - self._started)
         left = _duration((total - read) / rate)
         return f"{read:,} of the source's {total:,} rows read ({read / total:.0%}), about {left} left"
 
@@ -67,25 +101,24 @@ class Backlog:
 
     def _rows_ahead(self, spark: SparkSession, config: Config) -> int:
         """Rows before the settings' starting point, which are not read."""
-        if self._skipped_ahead is None:
+        if self._ahead is None:
             first = first_version(spark, config)
             try:
-                self._skipped_ahead = read_source(spark, config, version=first - 1).count() if first else 0
+                self._ahead = read_source(spark, config, version=first - 1).count() if first else 0
             except SourceError:  # that version is gone from the log
-                self._skipped_ahead = 0
-        return self._skipped_ahead
+                self._ahead = 0
+        return self._ahead
 
 
-def _rows_read(spark: SparkSession, config: Config, checkpoint_id: str) -> tuple[int, int]:
-    """Source rows that a checkpoint's batches have dealt with, and those of the last batch."""
+def _rows_read(spark: SparkSession, config: Config, checkpoint_id: str) -> int:
+    """Source rows that a checkpoint's batches have dealt with."""
     left_out = F.aggregate(
         F.coalesce("skipped_versions", F.array()),
         F.lit(0).cast("bigint"),
         lambda total, one: total + F.coalesce(one["rows_inserted"], F.lit(0)),
     )
     batches = read_table(spark, BATCHES, config.output).where(F.col("checkpoint_id") == checkpoint_id)
-    found = batches.agg(F.sum(F.col("rows_read") + left_out), F.max_by("rows_read", "batch_id")).collect()[0]
-    return found[0] or 0, found[1] or 0
+    return batches.agg(F.sum(F.col("rows_read") + left_out)).collect()[0][0] or 0
 
 
 def _duration(seconds: float) -> str:

@@ -162,7 +162,9 @@ def score_batch(
     batch = _first_look(unpacked, read_checkpoint(spark, checkpoint, batch_id), batch_id, now=now, skipped=skipped)
     mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
-    wanted = unpacked.withColumns(mine).transform(_not_forgotten, config)
+    removed = read_table(spark, FORGOTTEN, output)
+    forgotten = None if removed.isEmpty() else removed
+    wanted = unpacked.withColumns(mine).transform(_but_forgotten, forgotten)
     new = wanted.join(_held(spark, config), "source_row_hash", "left_anti").transform(_first_of_each_request)
     _insert_scores(new, batch.dates, config, scorers=scorers, settings=settings, now=now)
     seconds = time.monotonic() - started
@@ -171,14 +173,15 @@ def score_batch(
         unreadable = wanted.where("reason IS NOT NULL")
         insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
     fail_point("after_quarantine")
-    _check_all_found(rows, batch, config)
-    account = _account(spark, batch, config) | _work(spark, batch, config)
+    _check_all_found(rows, batch, config, forgotten=forgotten)
+    account = _account(spark, batch, config)
     row = _batch_row(spark, batch, account, seconds)
     merge(row, BATCHES, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     if backlog is not None:
-        backlog.report(spark, config, batch.checkpoint_id)
+        skipped_rows = sum(one.rows_inserted or 0 for one in batch.skipped_versions)
+        backlog.report(spark, config, batch, skipped=skipped_rows, started=started)
 
 
 def unpack_rows(rows: DataFrame, *, now: datetime) -> DataFrame:
@@ -219,9 +222,10 @@ def _held(spark: SparkSession, config: Config) -> DataFrame:
     return read_table(spark, QUARANTINE, config.output).select("source_row_hash")
 
 
-def _not_forgotten(rows: DataFrame, config: Config) -> DataFrame:
+def _but_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
     """The rows but for those that ``forget`` removed: reading the source again does not bring them back."""
-    forgotten = read_table(rows.sparkSession, FORGOTTEN, config.output)
+    if forgotten is None:
+        return rows
     of_id = forgotten.where("table_name = 'scores'").select(F.col("key_hash").alias("id_hash"))
     of_row = forgotten.where("table_name = 'quarantine'").select(F.col("key_hash").alias("source_row_hash"))
     return (
@@ -374,7 +378,7 @@ def _quarantine_rows(unreadable: DataFrame, config: Config, *, now: datetime) ->
     ).withColumns({name: stored_text(F.col(name), store=store) for name in ("request", "response")})
 
 
-def _check_all_found(rows: DataFrame, batch: Batch, config: Config) -> None:
+def _check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten: DataFrame | None) -> None:
     """Every row of the batch is in a table now, but for those that are no traffic. No payload is parsed again for it.
 
     Raises:
@@ -386,7 +390,7 @@ def _check_all_found(rows: DataFrame, batch: Batch, config: Config) -> None:
         rows.select("request_date", "request_id", "source_row_hash")
         .join(scores.select("request_date", "request_id"), ["request_date", "request_id"], "left_anti")
         .join(_held(spark, config), "source_row_hash", "left_anti")
-        .transform(_not_forgotten, config)
+        .transform(_but_forgotten, forgotten)
         .count()
     )
     if left > batch.rows_skipped:
@@ -395,46 +399,38 @@ def _check_all_found(rows: DataFrame, batch: Batch, config: Config) -> None:
 
 
 def _account(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
-    """Where the batch's source rows went, read back from the tables.
+    """Where the batch's source rows went, and the work that it was, read back from the tables.
 
     A replayed batch finds its own rows there by ``checkpoint_id`` and ``batch_id`` and does not call them duplicates.
     """
     mine = (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
-    scored = scores.select("request_date", "request_id").distinct().count()
-    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count() if batch.rows_unreadable else 0
-    return {
-        "rows_scored": scored,
-        "rows_quarantined": quarantined,
-        "rows_duplicate": batch.rows_read - scored - quarantined - batch.rows_skipped,
-        "rows_skipped": batch.rows_skipped,
-    }
-
-
-def _work(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
-    """Exchanges, texts and tokens that the batch put into ``scores``, and exchanges that a scorer failed on."""
-    mine = (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
-    scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
     failed = F.exists(F.map_values("score_errors"), lambda reason: reason.startswith("error:"))
+    left_out = F.exists(F.map_values("score_errors"), lambda reason: reason.endswith("_EXCEEDED"))
     totals = scores.agg(
+        F.count_distinct("request_date", "request_id").alias("rows_scored"),
         F.count("*").alias("exchanges"),
+        F.count_if(left_out).alias("exchanges_not_logged"),
         (F.count("prompt_hash") + F.count("response_hash")).alias("texts_scored"),
         F.expr("coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)").alias("tokens_scored"),
         F.count_if(failed).alias("failed"),
-        F.count_if(F.exists(F.map_values("score_errors"), lambda reason: reason.endswith("_EXCEEDED"))).alias(
-            "exchanges_not_logged"
-        ),
         F.collect_set(F.when(F.col("model_version").isNull(), F.col("served_entity_id"))).alias("unknown_entities"),
     ).first()
-    if totals is not None and totals["failed"]:
-        _name_failures(scores.where(failed))
     distinct = scores.select(F.explode(F.array("prompt_hash", "response_hash")).alias("text")).agg(
         F.count_distinct("text")
     )
     assert totals is not None
     counts: dict[str, int] = totals.asDict()
     _warn_of_entities(counts.pop("unknown_entities"))  # type: ignore[arg-type]
-    return counts | {"texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0]}
+    if counts["failed"]:
+        _name_failures(scores.where(failed))
+    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count() if batch.rows_unreadable else 0
+    return counts | {
+        "rows_quarantined": quarantined,
+        "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - batch.rows_skipped,
+        "rows_skipped": batch.rows_skipped,
+        "texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0],
+    }
 
 
 def _name_failures(failed: DataFrame) -> None:

@@ -86,7 +86,7 @@ def overwrite(spark: SparkSession, path: str) -> None:
 
 
 def another_type(spark: SparkSession, path: str) -> None:
-    df = frame(spark, [row("e")]).withColumn("status_code", frame(spark, [row("e")])["status_code"].cast("string"))
+    df = frame(spark, [row("e")]).selectExpr("* EXCEPT (status_code)", "CAST(status_code AS string) AS status_code")
     df.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
 
 
@@ -198,7 +198,7 @@ def test_a_standing_stream_goes_on_with_a_column_more(spark: SparkSession, tmp_p
 
 def test_a_feed_that_is_not_there_is_said(spark: SparkSession, tmp_path: Path) -> None:
     config = source_of(spark, tmp_path, policy="cdf")
-    with pytest.raises(SourceError, match="its change feed does not reach back .* enable delta.enableChangeDataFeed"):
+    with pytest.raises(SourceError, match=r"its change feed does not reach back .* enable delta\.enable"):
         read(spark, config)
 
 
@@ -270,10 +270,8 @@ def test_skipping_reports_what_was_lost_and_a_new_checkpoint_reads_it(
         run(spark, config)
     assert "the source's version 2 (MERGE, 1 rows inserted) was skipped" in caplog.text
     batches = table(spark, BATCHES, config).sort_values("batch_id")
-    assert [[one.asDict() for one in versions] for versions in batches["skipped_versions"]] == [
-        [],
-        [{"version": 2, "operation": "MERGE", "rows_inserted": 1}],
-    ]
+    lost = {"version": 2, "operation": "MERGE", "rows_inserted": 1}
+    assert [list(versions) for versions in batches["skipped_versions"]] == [[], [lost]]
     account = reconcile(spark, config)
     assert account.rows["missing"] == 1
     assert account.problems[0] == "in the source, and in no table: e"

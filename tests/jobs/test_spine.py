@@ -187,17 +187,6 @@ def test_a_new_checkpoint_reads_again_and_changes_nothing(
     assert reconcile(spark, config).problems == []
 
 
-def test_any_order_of_arrival_gives_the_same_tables(
-    spark: SparkSession, monitored: Config, language_model: Path, classifier: Path, tmp_path: Path
-) -> None:
-    config = config_in(tmp_path, language_model, classifier, text={"store": "full"})
-    everything = [r for commit in COMMITS for r in commit]
-    append(spark, config, everything[::-3] + everything[:2])
-    append(spark, config, [r for i, r in enumerate(everything[::-1]) if i % 3])
-    run(spark, config)
-    assert_same(contents(spark, config), contents(spark, monitored))
-
-
 def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
     config = copy_of(monitored, tmp_path)
     spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'c'")

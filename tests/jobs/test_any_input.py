@@ -1,0 +1,88 @@
+"""Whatever the order of arrival, however it is cut into commits and batches, whatever comes twice: the same tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.reconcile import reconcile
+from schemas.config import Config
+from tests.spine import COMMITS, assert_same, contents, run
+from tests.traffic import append, config_in
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Rows = list[dict[str, Any]]
+Commits = list[Rows]
+Models = tuple[Path, Path]
+Tables = dict[str, list[list[Any]]]
+ROWS = [row for commit in COMMITS for row in commit]
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> tuple[Commits, int]:
+    """The rows in any order with some of them again, cut into one to three commits; and how many files make a batch."""
+    again = draw(st.lists(st.sampled_from(ROWS), max_size=6))
+    order = draw(st.permutations([*ROWS, *again]))
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=2)))
+    commits = [order[a:b] for a, b in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    return [commit for commit in commits if commit], draw(st.integers(1, 2))
+
+
+@pytest.fixture(scope="module")
+def models(language_model: Path, classifier: Path) -> Models:
+    return language_model, classifier
+
+
+def monitored(spark: SparkSession, models: Models, folder: Path, commits: Sequence[Rows], files: int) -> Config:
+    source = {"path": str(folder / "inference"), "max_files_per_trigger": files}
+    config = config_in(folder, *models, source=source, text={"store": "full"})
+    for commit in commits:
+        append(spark, config, commit)
+    run(spark, config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def expected(spark: SparkSession, models: Models, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Everything in one batch."""
+    config = monitored(spark, models, tmp_path_factory.mktemp("expected"), [ROWS], 1)
+    assert reconcile(spark, config).problems == []
+    return contents(spark, config)
+
+
+def check(spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]) -> None:
+    folder = Path(mkdtemp())
+    try:
+        config = monitored(spark, models, folder, *arrival)
+        assert_same(contents(spark, config), expected)
+    finally:
+        shutil.rmtree(folder)
+
+
+SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, print_blob=True)
+
+
+@settings(SLOW, max_examples=3, derandomize=True)
+@given(arrival=arrivals())
+def test_any_arrival_gives_the_same_tables(
+    spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]
+) -> None:
+    check(spark, models, expected, arrival)
+
+
+@pytest.mark.long
+@settings(SLOW, max_examples=40)
+@given(arrival=arrivals())
+def test_many_arrivals_give_the_same_tables(
+    spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]
+) -> None:
+    check(spark, models, expected, arrival)
