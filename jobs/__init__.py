@@ -2,6 +2,7 @@
 
 job                reads                         writes
 score_responses    inference table               scores, quarantine, batches
+forget             scores, quarantine            the same without a person's rows; forgotten
 aggregate_windows  scores                        profile_metrics
 sync_registry      MLflow registry               model_versions
 dashboard          profile_metrics, batches,     page
@@ -10,5 +11,6 @@ version            model_versions,               nothing; prints a version's car
                    profile_metrics
 monitor            the hops above, at each trigger
 reconcile          all of them                   nothing; proves the account
+doctor             all of them                   nothing; says what is wrong before a run
 demo               nothing                       a chatbot, its registry and a month of its traffic, then monitor
 """

@@ -95,6 +95,7 @@ class Backlog:
         if self._bar is not None:
             self._bar.total = max(total, read)
             self._bar.update(read - self._bar.n)
+            self._bar.refresh()
             if over:
                 self._bar.close()
                 self._bar = None

@@ -31,7 +31,7 @@ from pyspark.sql import functions as F
 from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
 from jobs.score_responses import HOP, scorer_settings
 from jobs.source import checkpoint_in_use, common_rows, read_source, skipped_versions, source_identifier
-from jobs.tables import identifier, read_table, table_exists
+from jobs.tables import read_table, table_exists
 from metrics.score.exchanges import load_scorers
 from metrics.unpack.dialects import detect_dialect
 from schemas.batches import BATCHES
@@ -159,8 +159,9 @@ def _last_batch(spark: SparkSession, config: Config) -> datetime | None:
 
 def _duration(spark: SparkSession, interval: str) -> timedelta:
     """Of Delta's form, for example ``interval 30 days``."""
-    query = "SELECT unix_seconds(TIMESTAMP'1970-01-01 00:00:00' + CAST(:interval AS INTERVAL))"
-    return timedelta(seconds=spark.sql(query, args={"interval": interval}).collect()[0][0])
+    rows = spark.createDataFrame([(interval,)], "kept string")
+    seconds = rows.selectExpr("unix_seconds(TIMESTAMP'1970-01-01 00:00:00' + CAST(kept AS INTERVAL))")
+    return timedelta(seconds=seconds.collect()[0][0])
 
 
 def _days(duration: timedelta) -> str:
@@ -171,8 +172,8 @@ def _days(duration: timedelta) -> str:
 def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
     tables = (SCORES, QUARANTINE, BATCHES, FORGOTTEN, PROFILE_METRICS, MODEL_VERSIONS)
     there = [table.name for table in tables if table_exists(spark, table, config.output)]
-    where = identifier(SCORES, config.output).removesuffix("`").rsplit(SCORES.name, 1)[0]
-    yield Finding("tables", WELL, f"{', '.join(there) or 'none'} in {where.strip('`')}")
+    where = config.output.path or f"{config.output.schema_name}, prefix {config.output.prefix!r}"
+    yield Finding("tables", WELL, f"{', '.join(there) or 'none yet'} in {where}")
     if config.output.schema_name is not None:
         try:
             spark.sql(f"DESCRIBE SCHEMA {'.'.join(f'`{part}`' for part in config.output.schema_name.split('.'))}")

@@ -51,12 +51,12 @@ def forget(
     hashes = [hash_ for user in end_users for hash_ in (user, keyed_hash(user, config.text.secret()))]
     wanted = F.col("request_id").isin(list(request_ids)) | F.col("end_user_hash").isin(hashes)
     # What identifies a row, and its date; before the rows go, so that a crash in between loses nothing of it.
-    met = {
-        SCORES: (F.sha2("request_id", 256), F.col("request_date")),
-        QUARANTINE: (F.col("source_row_hash"), F.lit(None).cast("date")),
-    }
+    met = (
+        (SCORES, F.sha2("request_id", 256), F.col("request_date")),
+        (QUARANTINE, F.col("source_row_hash"), F.lit(None).cast("date")),
+    )
     deleted = {}
-    for table, (key_hash, date) in met.items():
+    for table, key_hash, date in met:
         rows = read_table(spark, table, config.output).where(wanted)
         deleted[table.name] = rows.count()
         _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
@@ -64,7 +64,7 @@ def forget(
         empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
         ids = spark.createDataFrame([(one,) for one in request_ids], "request_id string")
         _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
-    for table in met:
+    for table, *_ in met:
         if deleted[table.name]:
             delete_rows(spark, table, config.output, wanted)
     return deleted

@@ -29,7 +29,7 @@ from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import SkippedVersion, common_rows, first_version, read_source
-from jobs.tables import create_table, read_table
+from jobs.tables import create_table, read_table, table_exists
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -78,7 +78,8 @@ def reconcile(spark: SparkSession, config: Config) -> Account:
     create_table(spark, FORGOTTEN, config.output)
     if _check_ledger(spark, config, account):
         _check_rows(spark, config, account)
-    _check_windows(spark, config, account)
+    if table_exists(spark, PROFILE_METRICS, config.output):
+        _check_windows(spark, config, account)
     return account
 
 

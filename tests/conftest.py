@@ -35,7 +35,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     os.environ["SPARK_LOCAL_DIRS"] = str(tmp_path_factory.mktemp("spark"))
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
-    settings = {"spark.sql.shuffle.partitions": "2", "spark.sql.warehouse.dir": warehouse}
+    settings = {
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": warehouse,
+        # Plans are run as they are: on a few rows, compiling code for them takes longer than it saves. The monitors
+        # that tests start in processes of their own generate code, as users' do.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }
     session = spark_session("tests", local_settings=settings)
     yield session
     session.stop()
