@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack check wheel clean
+.PHONY: help setup demo test test-long bench-unpack bench-backlog check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-long: setup  ## the tests that take minutes each: demos of every scenario, 
 
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
 	$(BIN)/python -m tests.bench.bench_unpack
+
+bench-backlog: setup  ## rows a second of 10,000 small files, and the memory that they take
+	$(BIN)/python -m tests.bench.bench_backlog
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

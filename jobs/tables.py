@@ -73,7 +73,7 @@ def create_table(spark: SparkSession, table: Table, output: Output) -> None:
 
 
 def _bring_up_to_date(spark: SparkSession, table: Table, output: Output) -> None:
-    """Add the columns that it lacks, and replace the CHECK constraints that say something else."""
+    """Add columns and properties that it lacks, and replace CHECK constraints that say something else."""
     name = identifier(table, output)
     if name in _UP_TO_DATE:
         return
@@ -82,6 +82,9 @@ def _bring_up_to_date(spark: SparkSession, table: Table, output: Output) -> None
         columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment.replace(chr(39), chr(8217))}'" for c in missing)
         spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
     properties = spark.sql(f"DESCRIBE DETAIL {name}").select("properties").collect()[0][0]
+    lacking = [f"'{key}' = '{value}'" for key, value in table.properties.items() if properties.get(key) != value]
+    if lacking:
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({', '.join(lacking)})")
     for constraint, condition in table.checks.items():
         if properties.get(f"delta.constraints.{constraint}") != condition:
             spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")

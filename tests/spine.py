@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -60,6 +62,16 @@ def run(spark: SparkSession, config: Config) -> None:
     """One availableNow run of both hops."""
     score_responses.start(spark, config, trigger="availableNow").awaitTermination()
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+
+
+def copy_of(config: Config, folder: Path) -> Config:
+    """The same tables and checkpoints in another folder."""
+    old = Path(str(config.output.path)).parent
+    shutil.copytree(old, folder, dirs_exist_ok=True)
+    values = config.model_dump(by_alias=True)
+    values["source"]["path"] = str(folder / "inference")
+    values["output"]["path"] = str(folder / "tables")
+    return Config.model_validate(values)
 
 
 def table(spark: SparkSession, table: Table, config: Config) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def check(spark: SparkSession, models: Models, expected: Tables, arrival: tuple[
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, print_blob=True)
 
 
-@settings(SLOW, max_examples=3, derandomize=True)
+@settings(SLOW, max_examples=2, derandomize=True)
 @given(arrival=arrivals())
 def test_any_arrival_gives_the_same_tables(
     spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
-from tests.spine import contents, run, table
+from tests.spine import contents, copy_of, run, table
 from tests.traffic import START, append, config_in, row, settings
 
 if TYPE_CHECKING:
@@ -43,16 +44,23 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def monitored(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Config:
-    monkeypatch.setenv("TEXT_HASH_KEY", "a key")
-    config = config_in(tmp_path, language_model, classifier)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
+@pytest.fixture(scope="module")
+def begun(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Config]:
+    """One run on ROWS; the tests work on copies of its folder."""
+    config = config_in(tmp_path_factory.mktemp("begun"), language_model, classifier)
     append(spark, config, ROWS)
-    run(spark, config)
-    return config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXT_HASH_KEY", "a key")
+        run(spark, config)
+        yield config
+
+
+@pytest.fixture
+def monitored(begun: Config, language_model: Path, classifier: Path, tmp_path: Path) -> Config:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
+    return copy_of(begun, tmp_path)
 
 
 def test_a_person_is_forgotten_for_good(

@@ -24,7 +24,7 @@ from schemas.profile_metrics import PROFILE_METRICS, QUANTILES
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
-from tests.spine import COMMITS, assert_same, contents, run, table
+from tests.spine import COMMITS, assert_same, contents, copy_of, run, table
 from tests.traffic import answer, append, chat, config_in, row
 
 if TYPE_CHECKING:
@@ -143,16 +143,6 @@ def test_a_second_run_changes_nothing(spark: SparkSession, monitored: Config) ->
     run(spark, monitored)
     assert contents(spark, monitored) == before
     assert len(table(spark, BATCHES, monitored)) == batches
-
-
-def copy_of(config: Config, folder: Path) -> Config:
-    """The same tables and checkpoints in another folder."""
-    old = Path(str(config.output.path)).parent
-    shutil.copytree(old, folder, dirs_exist_ok=True)
-    values = config.model_dump(by_alias=True)
-    values["source"]["path"] = str(folder / "inference")
-    values["output"]["path"] = str(folder / "tables")
-    return Config.model_validate(values)
 
 
 def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:

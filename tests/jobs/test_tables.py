@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pyspark.sql import functions as F
 
-from jobs.tables import create_table, identifier, read_table, table_exists
+from jobs import tables
+from jobs.tables import create_table, identifier, insert_new, read_table, table_exists
 from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import Output
@@ -60,3 +63,33 @@ def test_one_commit_makes_a_table_with_its_constraints(spark: SparkSession, tabl
     if table.checks:
         with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
             spark.sql(f"INSERT INTO {name} ({table.column_names[0]}) VALUES (NULL)")
+
+
+def test_a_table_of_an_older_version_is_brought_up_to_date(spark: SparkSession, tmp_path: Path) -> None:
+    output = Output(path=str(tmp_path))
+    old = replace(
+        QUARANTINE,
+        columns=tuple(column for column in QUARANTINE.columns if column.name != "end_user_hash"),
+        checks={"known_reason": "reason IN ('no_request_time')"},
+        properties={},
+    )
+    create_table(spark, old, output)
+    name = identifier(QUARANTINE, output)
+    spark.sql(f"INSERT INTO {name} (source_row_hash, reason) VALUES ('a', 'no_request_time')")
+    create_table(spark, QUARANTINE, output)
+    commits = spark.sql(f"DESCRIBE HISTORY {name}").count()
+    rows = spark.createDataFrame(
+        [("b", "future_request_time", "hash")], "source_row_hash string, reason string, end_user_hash string"
+    )
+    others = {c.name: F.lit(None).cast(c.type) for c in QUARANTINE.columns if c.name not in rows.columns}
+    insert_new(rows.withColumns(others), QUARANTINE, output)
+    found = read_table(spark, QUARANTINE, output).select("source_row_hash", "end_user_hash").collect()
+    assert sorted(map(tuple, found)) == [("a", None), ("b", "hash")]
+    with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
+        spark.sql(f"INSERT INTO {name} (source_row_hash, reason) VALUES ('c', 'nonsense')")
+    properties = dict(spark.sql(f"DESCRIBE DETAIL {name}").select("properties").collect()[0][0])
+    assert QUARANTINE.properties.items() <= properties.items()
+    # Nothing is left to do, also for a process that has not looked yet.
+    tables._UP_TO_DATE.clear()
+    create_table(spark, QUARANTINE, output)
+    assert spark.sql(f"DESCRIBE HISTORY {name}").count() == commits + 1
