@@ -86,7 +86,8 @@ def _bring_up_to_date(spark: SparkSession, table: Table, output: Output) -> None
     if lacking:
         spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({', '.join(lacking)})")
     for constraint, condition in table.checks.items():
-        if properties.get(f"delta.constraints.{constraint}") != condition:
+        present_condition = properties.get(f"delta.constraints.{constraint}", "")
+        if "".join(present_condition.split()) != "".join(condition.split()):  # Delta spaces it in its own way
             spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")
             spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({condition})")
     _UP_TO_DATE.add(name)
