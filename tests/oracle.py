@@ -22,7 +22,7 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
         name: (scores[name].astype("float64"), marks.get(name)) for name in NUMERIC_COLUMNS
     }
     result["requests"] = ((scores["exchange_index"] == 0).astype("float64"), None)
-    failed = (scores["status_code"] != 200).astype("float64")
+    failed = ((scores["status_code"] != 200) | scores["error_code"].notna()).astype("float64")
     result["error_rate"] = (failed.where(scores["exchange_index"] == 0), None)
     for text in ("prompt", "response"):
         toxicity = scores[f"{text}_toxicity"].astype("float64")

@@ -73,6 +73,12 @@ COMPLETED = {
 }
 AGENT_CHUNKS = [{"delta": {"role": "assistant", "content": text, "id": "1"}} for text in ("He", "llo")]
 COMPLETION_CHUNKS = [{"object": "text_completion", "choices": [{"text": text}]} for text in (" up", "on")]
+TOOL_CHUNKS = [
+    {"delta": {"role": "assistant", "content": "", "id": "1", "tool_calls": [{"id": "c"}]}},
+    {"delta": {"role": "tool", "content": "T", "id": "2"}},
+    {"delta": {"role": "assistant", "content": "A", "id": "3"}},
+]
+TWO_ITEMS = [{"type": "response.output_text.delta", "item_id": "m0", "delta": "let me look"}, *DELTAS]
 BROKEN_STREAM = [*DELTAS, {"databricks_output": {"error": {"error_code": "TIMEOUT", "message": "m"}}}]
 EMBEDDED = '{"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}]}'
 
@@ -149,6 +155,21 @@ READABLE = {
     "stream, Responses item": (RESPONSES, sse([*DELTAS, ITEM_DONE]), [("Q", "Hello.")]),
     "stream, Responses to its end": (RESPONSES, json.dumps([*DELTAS, ITEM_DONE, COMPLETED]), [("Q", "A")]),
     "stream that broke off": (RESPONSES, json.dumps(BROKEN_STREAM), [("Q", "Hello")]),
+    "stream, ChatAgent with a tool": (AGENT, json.dumps(TOOL_CHUNKS), [("Q", "A")]),
+    "stream, Responses of two items": (RESPONSES, json.dumps(TWO_ITEMS), [("Q", "Hello")]),
+    "stream, Responses refusal": (RESPONSES, json.dumps([{"type": "response.refusal.delta", "delta": "No."}]), [("Q", "No.")]),
+    "stream, the other choice first": (HI, json.dumps([{"object": "chat.completion.chunk", "choices": [{"index": 1, "delta": {"content": "x"}}, {"index": 0, "delta": {"content": "Hello"}}]}]), [("Hi", "Hello")]),
+    "stream, error event": (HI, sse([*CHUNKS[:2], {"error": {"code": "overloaded"}}]), [("Hi", "He")]),
+    "an error in place of the answer": (HI, '{"databricks_output": {"error": {"error_code": "TIMEOUT"}}}', [("Hi", None)]),
+    "an error in place of the answers": ('{"inputs": ["Q1", "Q2"]}', '{"error_code": "BAD_REQUEST", "message": "m"}', [("Q1", None), ("Q2", None)]),
+    "an error in place of the chunks": (HI, '[{"databricks_output": {"error": {"error_code": "TIMEOUT"}}}]', [("Hi", None)]),
+    "chat, refusal": (HI, '{"choices": [{"message": {"content": null, "refusal": "No."}}]}', [("Hi", "No.")]),
+    "chat, nothing asked": ('{"messages": [{"role": "system", "content": "S"}, {"role": "assistant", "content": "Welcome"}]}', HELLO, [(None, "Hello")]),
+    "Responses, only the output of a call": ('{"input": [{"type": "function_call_output", "call_id": "c", "output": "r"}]}', RESPONSES_ANSWER, [(None, "A")]),
+    "no predictions beside choices": (HI, '{"predictions": null, "choices": [{"message": {"content": "Hello"}}]}', [("Hi", "Hello")]),
+    "no prompt beside messages": ('{"prompt": null, "messages": [{"role": "user", "content": "Hi"}]}', HELLO, [("Hi", "Hello")]),
+    "predictions with usage": ('{"dataframe_records": [{"query": "Q"}]}', '{"predictions": [{"result": "A", "usage": {"prompt_tokens": 6, "completion_tokens": 1}}]}', [("Q", "A")]),
+    "lone surrogate beside an escaped one": ('{"prompt": "\\\\ud800 \\ud800"}', HELLO, [("\\ud800 \ufffd", "Hello")]),
     "predictions in chat form": ('{"dataframe_records": [{"query": "Q"}]}', f'{{"predictions": [{HELLO}]}}', [("Q", "Hello")]),
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
@@ -201,6 +222,10 @@ UNREADABLE = {
     "fewer answers than inputs": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": ["A1"]}', "length_mismatch"),
 }
 
+RATINGS = [
+    '{"dataframe_records": [{"request_id": "a", "text_assessments": [{"ratings": {}}], "retrieval_assessments": null}]}',
+    '{"dataframe_records": [{"request_id": "a", "text_assessments": null, "retrieval_assessments": [{"position": 0}]}]}',
+]
 RATING = '{"dataframe_records": [{"request_id": "a", "text_assessments": [{"ratings": {}}]}]}'
 
 USAGE: dict[str, tuple[int, int, int | None]] = {
@@ -213,6 +238,8 @@ USAGE: dict[str, tuple[int, int, int | None]] = {
     "Responses, text": (12, 3, 7),
     "Responses, items": (12, 3, 7),
     "usage, OpenAI's spelling": (2, 3, 1),
+    "Responses, only the output of a call": (12, 3, 7),
+    "predictions with usage": (6, 1, None),
     "usage, the other spelling": (4, 5, None),
 }
 
@@ -238,4 +265,7 @@ ERROR_CODES: list[tuple[int, str, str | None]] = [
     (200, '{"output": [], "databricks_output": {"error": "it stopped"}}', "error"),
     (200, '{"output": [], "databricks_output": {"error": {"x": 1}}}', "error"),
     (200, json.dumps(BROKEN_STREAM), "TIMEOUT"),
+    (200, sse([*CHUNKS[:2], {"error": {"code": "overloaded"}}]), "overloaded"),
+    (200, '{"error_code": "BAD_REQUEST", "message": "m"}', "BAD_REQUEST"),
+    (200, '{"content": "A", "code": "x"}', None),
 ]

@@ -14,13 +14,13 @@ def measures(*, toxicity_threshold: float) -> str:
 
     ``value`` is a double. Ratios are 0 or 1 per exchange, so that their mean is the rate and their sum the number of
     cases. ``requests`` is 1 for the first exchange of a call and 0 for the others of a batched call, so that its sum
-    counts calls and its count exchanges; ``error_rate`` is of
-    calls, too. ``tokens`` is set for ``corpus_perplexity`` alone.
+    counts calls and its count exchanges; ``error_rate`` is of calls, too: those with another status than 200, and those
+    that failed after it (a stream that broke off). ``tokens`` is set for ``corpus_perplexity`` alone.
     """
     values = [(name, name, _fingerprint(name)) for name in NUMERIC_COLUMNS]
     values += [
         ("requests", "exchange_index = 0", "NULL"),
-        ("error_rate", "CASE WHEN exchange_index = 0 THEN status_code <> 200 END", "NULL"),
+        ("error_rate", "CASE WHEN exchange_index = 0 THEN status_code <> 200 OR error_code IS NOT NULL END", "NULL"),
     ]
     for text in ("prompt", "response"):
         mark = f"concat({_fingerprint(f'{text}_toxicity')}, ' threshold={toxicity_threshold:g}')"

@@ -88,9 +88,7 @@ def with_common_columns(
     try:
         found = source.select(
             *(
-                F.expr(f"try_cast(({expressions[name]}) AS {type_})" if name in expressions else "NULL")
-                .cast(type_)
-                .alias(name)
+                F.expr(_cast(expressions[name], type_) if name in expressions else f"CAST(NULL AS {type_})").alias(name)
                 for name, type_ in COMMON_COLUMNS.items()
             ),
             row_hash.alias("source_row_hash"),
@@ -100,12 +98,14 @@ def with_common_columns(
             raise
         raise SourceError(f"source.columns can't be used: {_first_line(error)}") from error
     time = F.when(F.year("request_time").between(1970, 9999), F.col("request_time"))
-    payload_hash = F.sha2(F.concat_ws("\x1f", F.col("request"), F.col("response"), time.cast("string")), 256)
+    hashed = (F.coalesce(part, F.lit("\0")) for part in (F.col("request"), F.col("response"), time.cast("string")))
+    payload_hash = F.sha2(F.concat_ws("\x1f", *hashed), 256)
+    given_id = F.when(F.trim("request_id") != "", F.col("request_id"))
     return (
         _with_entities(found, served_entities)
         .withColumns(
             {
-                "request_id": F.coalesce("request_id", F.concat(F.lit(HASHED_ID), payload_hash)),
+                "request_id": F.coalesce(given_id, F.concat(F.lit(HASHED_ID), payload_hash)),
                 "request_time": time,
                 "request_date": F.to_date(time),
                 "endpoint_name": F.coalesce("endpoint_name", F.lit(endpoint).cast("string")),
@@ -113,6 +113,18 @@ def with_common_columns(
         )
         .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
     )
+
+
+def _cast(expression: str, type_: str) -> str:
+    """SQL: the expression as a type, NULL where it is no such thing.
+
+    A string may hold bytes that are no UTF-8, which Python refuses: they become U+FFFD. A list may be JSON text.
+    """
+    if type_ == "string":
+        return f"make_valid_utf8(try_cast(({expression}) AS string))"
+    if type_.startswith("array"):
+        return f"from_json(to_json(({expression})), '{type_}')"
+    return f"try_cast(({expression}) AS {type_})"
 
 
 def _expressions(dialect: str, types: Mapping[str, str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ _ANSWER = (
     f"{', '.join(f'{name}: binary' for name in ANSWER_FIELDS if name != 'output')}>"
 )
 _EVENT = (
-    "struct<type: binary, delta: variant, usage: variant, "
+    "struct<type: binary, item_id: binary, delta: variant, usage: variant, error: variant, "
     f"choices: array<struct<index: bigint, delta: struct<content: binary>, text: binary>>, item: {_ITEM}, "
     f"response: struct<output: array<{_ITEM}>, usage: variant>, databricks_output: struct<error: variant>>"
 )
@@ -44,9 +44,10 @@ A part that is read as VARIANT is built anew, which is slow: that is for what ha
 """
 
 
-# \\uD800 to \\uDBFF without its second half, and a second half without its first.
-_LONE_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-_LONE_LOW = r"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# \\uD800 to \\uDBFF without its second half, and a second half without its first; not after an escaped backslash.
+_EVEN = r"(?<!\\)((?:\\\\)*)"
+_LONE_HIGH = rf"{_EVEN}\\u[dD][89abAB][0-9a-fA-F]{{2}}(?!\\u[dD][c-fC-F])"
+_LONE_LOW = rf"(?<!\\u[dD][89abAB][0-9a-fA-F]{{2}}){_EVEN}\\u[dD][c-fC-F][0-9a-fA-F]{{2}}"
 
 
 def unpack_payload(rows: DataFrame) -> DataFrame:
@@ -80,9 +81,11 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             "*",
             f"{_known_records()} AS records",
             f"{_is_feedback()} AS skip",
-            "coalesce(a.usage, stream.usage) AS usage",
+            f"coalesce(a.usage, stream.usage, {_get('a.predictions', 'variant', '$[0].usage')}) AS usage",
             f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
         )
+        .selectExpr("*", "exists(answers, v -> NOT v.known) AS unknown")
+        .selectExpr("*", f"{_error_code()} AS error_code")
         .selectExpr("*", f"CASE WHEN NOT skip THEN {_REASON} END AS reason")
         .selectExpr(
             *kept,
@@ -91,11 +94,11 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             "CASE WHEN reason = 'length_mismatch' THEN concat(array_size(records), ' inputs, ', array_size(answers), ' outputs') END "
             "AS detail",
             f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
-            f"CASE WHEN records IS NULL THEN 'unknown' WHEN q.prompt IS NOT NULL THEN 'completion' "
+            f"CASE WHEN records IS NULL THEN 'unknown' WHEN {_not_null('q.prompt')} IS NOT NULL THEN 'completion' "
             f"WHEN {_EMBEDDINGS} THEN 'embedding' ELSE 'chat' END AS kind",
-            f"{_first_text(_at('q.context', 'conversation_id'), _at('q.databricks_options', 'conversation_id'))} AS conversation_id",
-            f"{_first_text(_at('q.context', 'user_id'), 'q.user', _at('q.metadata', 'user_id'))} AS end_user",
-            f"{_error_code()} AS error_code",
+            f"{_named('conversation_id', ('q.context', 'q.databricks_options'))} AS conversation_id",
+            f"coalesce({_named('user_id', ('q.context', 'q.metadata'))}, {_named('user', ())}) AS end_user",
+            "error_code",
             f"CASE WHEN {one_input} THEN {_number('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
             f"CASE WHEN {one_input} THEN {_number('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
             f"CASE WHEN {one_input} THEN "
@@ -134,7 +137,7 @@ def _whole(pair: str, text: str) -> str:
         alone = f"try_variant_get({value}, '$[1]', 'int') = octet_length({text}) AND try_variant_get({value}, '$[2]', 'variant') IS NULL"
         return f"CASE WHEN {alone} THEN {value} END"
 
-    repaired = f"regexp_replace(regexp_replace({text}, r'{_LONE_HIGH}', '\ufffd'), r'{_LONE_LOW}', '\ufffd')"
+    repaired = f"regexp_replace(regexp_replace({text}, r'{_LONE_HIGH}', '$1\ufffd'), r'{_LONE_LOW}', '$1\ufffd')"
     second = _let(repaired, "whole", _let(_pair("whole"), "pair", checked("pair", "whole")))
     return f"coalesce({checked(pair, text)}, CASE WHEN contains({text}, r'\\u') THEN {second} END)"
 
@@ -173,6 +176,23 @@ def _first_text(*values: str) -> str:
     return f"coalesce({', '.join(_text(value) for value in values)})"
 
 
+def _named(name: str, places: tuple[str, ...]) -> str:
+    """SQL: a string or whole number that the request has under a name: in these places, at its top, or in its first input.
+
+    Of an input, within its ``context``, too.
+    """
+    first = ("q.dataframe_records", "q.inputs", "q.instances")
+    values = [(place, f"$.{name}") for place in places]
+    values += [("q.user", "$")] if name == "user" else []
+    values += [(value, f"$[0].{path}") for value in first for path in (f"context.{name}", name)]
+    found = [
+        item
+        for value, path in values
+        for item in (_text(value, path), f"CAST({_get(value, 'bigint', path)} AS string)")
+    ]
+    return f"coalesce({', '.join(found)})"
+
+
 def _number(*paths: str) -> str:
     return f"coalesce({', '.join(_get('usage', 'bigint', path) for path in paths)})"
 
@@ -195,9 +215,17 @@ def _messages(messages: str) -> str:
     )
 
 
-def _last_of(messages: str, role: str) -> str:
-    """SQL: content of the last message of a role; of the last message where no message has the role."""
-    chosen = f"filter({messages}, m -> m.role = '{role}')"
+def _last_asked(messages: str) -> str:
+    """SQL: content of the user's last message; what has no role was said by the user. System text is no prompt."""
+    return (
+        f"try_element_at(filter({messages}, m -> m.role = 'user' OR (m.role IS NULL AND m.content IS NOT NULL)), -1)"
+        ".content"
+    )
+
+
+def _last_answered(messages: str) -> str:
+    """SQL: content of the agent's last message; of the last message where none is marked as the agent's."""
+    chosen = f"filter({messages}, m -> m.role = 'assistant')"
     return f"CASE WHEN array_size({chosen}) > 0 THEN try_element_at({chosen}, -1).content ELSE try_element_at({messages}, -1).content END"
 
 
@@ -216,9 +244,10 @@ def _input_records() -> str:
     strings, items = _get("q.input", "array<binary>"), _get("q.input", f"array<{_MESSAGE}>")
     texts = f"transform({strings}, i -> named_struct('messages', {_NO_MESSAGES}, 'text', CAST(i AS string)))"
     chat = f"array(named_struct('messages', {_messages(items)}, 'text', CAST(NULL AS string)))"
+    kinds = _get("q.input", "array<struct<role: binary, type: binary>>")
     return (
         f"CASE WHEN NOT array_size({strings}) > 0 THEN NULL WHEN forall({strings}, i -> i IS NOT NULL) THEN {texts} "
-        f"WHEN exists({items}, i -> i.role IS NOT NULL) THEN {chat} END"
+        f"WHEN exists({kinds}, i -> i.role IS NOT NULL OR i.type IS NOT NULL) THEN {chat} END"
     )
 
 
@@ -272,7 +301,7 @@ def _listed_answers(kind: str) -> str:
     """SQL: the predictions of the call, an array of a type, with NULL for those of another."""
     return (
         f"coalesce({_get('resp', f'array<{kind}>', '$[0]')}, {_get('a.predictions', f'array<{kind}>')}, "
-        f"CASE WHEN a.predictions IS NOT NULL THEN array({_get('a.predictions', kind)}) "
+        f"CASE WHEN {_not_null('a.predictions')} IS NOT NULL THEN array({_get('a.predictions', kind)}) "
         f"WHEN resp IS NOT NULL THEN array({_get('resp', kind, '$[0]')}) END)"
     )
 
@@ -322,7 +351,7 @@ def _stream() -> str:
     The usage is that of the last chunk that has any.
     """
     usage = _last("events", "e", f"coalesce({_not_null('e.usage')}, {_not_null('e.response.usage')})")
-    error = _last("events", "e", "e.databricks_output.error")
+    error = _last("events", "e", f"coalesce({_not_null('e.databricks_output.error')}, {_not_null('e.error')})")
     body = f"named_struct('text', {_streamed_text()}, 'usage', {usage}, 'error', {error})"
     events = _get("resp", f"array<{_EVENT}>", "$[0]")
     return f"CASE WHEN {_is_stream()} THEN {_let(events, 'events', body)} END"
@@ -330,10 +359,13 @@ def _stream() -> str:
 
 def _is_stream() -> str:
     """SQL: whether the answer is a list of chunks."""
-    shape = "array<struct<object: binary, type: binary, delta: struct<content: variant>, choices: array<struct<delta: variant>>>>"
+    shape = (
+        "array<struct<object: binary, type: binary, delta: struct<content: variant>, choices: array<struct<delta: variant>>, "
+        "databricks_output: struct<error: variant>>>"
+    )
     is_chunk = (
         "CAST(e.object AS string) LIKE '%.chunk' OR CAST(e.type AS string) LIKE 'response.%' "
-        "OR e.delta.content IS NOT NULL OR get(e.choices, 0).delta IS NOT NULL"
+        "OR e.delta.content IS NOT NULL OR get(e.choices, 0).delta IS NOT NULL OR e.databricks_output.error IS NOT NULL"
     )
     first = f"coalesce({_text('resp', '$[0][0].object')} LIKE '%.chunk', false)"  # spares looking at all of them
     is_list = f"{_get('resp', 'array<struct<none: binary>>', '$[0]')} IS NOT NULL"
@@ -341,14 +373,25 @@ def _is_stream() -> str:
 
 
 def _streamed_text() -> str:
-    """SQL: the answer that the chunks come to: the finished items where there are any, else the deltas joined."""
+    """SQL: the answer that the chunks come to.
+
+    The last of the finished items where there are any, else the deltas of the last item or message joined. What a tool
+    has said is no answer.
+    """
+    choice = "CASE WHEN coalesce(get(e.choices, 0).index, 0) = 0 THEN get(e.choices, 0) ELSE try_element_at(filter(e.choices, c -> c.index = 0), 1) END"
     delta = (
-        "CASE WHEN coalesce(get(e.choices, 0).index, 0) = 0 THEN coalesce(get(e.choices, 0).delta.content, get(e.choices, 0).text) END",
-        f"CASE WHEN CAST(e.type AS string) = 'response.output_text.delta' THEN {_get('e.delta', 'binary')} END",
-        _get("e.delta", "binary", "$.content"),
+        f"coalesce(({choice}).delta.content, ({choice}).text)",
+        f"CASE WHEN CAST(e.type AS string) IN ('response.output_text.delta', 'response.refusal.delta') THEN {_get('e.delta', 'binary')} END",
+        f"CASE WHEN coalesce({_text('e.delta', '$.role')}, 'assistant') = 'assistant' THEN {_get('e.delta', 'binary', '$.content')} END",
     )
-    deltas = f"filter(transform(events, e -> CAST(coalesce({', '.join(delta)}) AS string)), t -> t IS NOT NULL)"
-    joined = _let(deltas, "deltas", "CASE WHEN array_size(deltas) > 0 THEN array_join(deltas, '') END")
+    of = f"coalesce(CAST(e.item_id AS string), {_text('e.delta', '$.id')})"
+    said = f"transform(events, e -> named_struct('text', CAST(coalesce({', '.join(delta)}) AS string), 'of', {of}))"
+    last = "filter(deltas, d -> d.of <=> try_element_at(deltas, -1).of)"
+    joined = _let(
+        f"filter({said}, d -> d.text IS NOT NULL)",
+        "deltas",
+        f"CASE WHEN array_size(deltas) > 0 THEN array_join(transform({last}, d -> d.text), '') END",
+    )
     completed = _last("events", "e", "e.response.output")
     return f"coalesce({_items_text(completed)}, {_items_text('transform(events, e -> e.item)')}, {joined})"
 
@@ -364,7 +407,10 @@ def _not_null(value: str) -> str:
 
 
 def _error_code() -> str:
-    """SQL: the code of a failure: of a stream that broke off after status 200, of a guardrail's block, or of the error.
+    """SQL: the code of a failure.
+
+    Of a stream that broke off after status 200, of a guardrail's block, or of the error, also where an error stands for
+    the answer in spite of status 200.
 
     A guardrail's block is JSON in the error's message, with its name in ``finishReason``. Messages are no codes: they can
     quote the user. So can what stands where a code belongs; if it does not look like one it becomes ``error``.
@@ -374,7 +420,7 @@ def _error_code() -> str:
     of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, stream.error)", "broken", code)
     blocked = _text(f"try_parse_json({_text('a.message')})", "$.finishReason")
     of_status = _first_text("a.error_code", _at("a.error", "code"), _at("a.error", "type"), "a.code")
-    found = f"coalesce({of_stream}, CASE WHEN NOT ok THEN coalesce({blocked}, {of_status}) END)"
+    found = f"coalesce({of_stream}, CASE WHEN NOT ok OR unknown THEN coalesce({blocked}, {of_status}) END)"
     return _let(
         found, "code", r"CASE WHEN code RLIKE r'^[\w.:/-]{1,80}$' THEN code WHEN code IS NOT NULL THEN 'error' END"
     )
@@ -389,8 +435,9 @@ def _answer() -> str:
     texts = [
         "CAST(s AS string)",
         _content("f.choices", "$[0].message.content"),
+        _text("f.choices", "$[0].message.refusal"),
         _text("f.choices", "$[0].text"),
-        f"CASE WHEN f.messages IS NOT NULL THEN {_let(_messages('f.messages'), 'agent', _last_of('agent', 'assistant'))} END",
+        f"CASE WHEN f.messages IS NOT NULL THEN {_let(_messages('f.messages'), 'agent', _last_answered('agent'))} END",
         _items_text(output),
         _content("f.content"),
         *(_text("f.output") if name == "output" else f"CAST(f.{name} AS string)" for name in ANSWER_FIELDS),
@@ -405,8 +452,7 @@ def _answer() -> str:
 def _is_feedback() -> str:
     """SQL: whether the row is a rating that a review app sent to the endpoint; it lands in the same table."""
     ratings = [_get("q.dataframe_records", "variant", f"$[0].{kind}_assessments") for kind in ("text", "retrieval")]
-    rating = f"coalesce({', '.join(ratings)})"
-    return f"{_not_null(rating)} IS NOT NULL"
+    return f"coalesce({', '.join(_not_null(rating) for rating in ratings)}) IS NOT NULL"
 
 
 # Longer than any of the names is no prefix that has to be looked at: the payload itself can be long.
@@ -419,7 +465,8 @@ _REASON = """CASE
     WHEN ok AND request IS NOT NULL AND req IS NULL THEN 'invalid_request_json'
     WHEN ok AND response IS NOT NULL AND resp IS NULL THEN 'invalid_response_json'
     WHEN ok AND request IS NOT NULL AND records IS NULL THEN 'unknown_request_shape'
-    WHEN ok AND response IS NOT NULL AND exists(answers, v -> NOT v.known) THEN 'unknown_response_shape'
+    WHEN ok AND error_code IS NOT NULL THEN NULL
+    WHEN ok AND unknown THEN 'unknown_response_shape'
     WHEN array_size(records) <> array_size(answers) THEN 'length_mismatch'
 END"""
 
@@ -429,7 +476,7 @@ _CONTEXT = """CASE
 END"""
 
 _EXCHANGE = f"""named_struct(
-    'prompt', CASE WHEN r.messages IS NOT NULL THEN {_last_of("r.messages", "user")} ELSE r.text END,
+    'prompt', CASE WHEN r.messages IS NOT NULL THEN {_last_asked("r.messages")} ELSE r.text END,
     'response', get(answers, i).text,
     'context', {_CONTEXT}
 )"""

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
-from tests.payloads import ERROR_CODES, HELLO, MIB, RATING, READABLE, RESPONSES, UNREADABLE, USAGE
+from tests.payloads import ERROR_CODES, HELLO, MIB, RATING, RATINGS, READABLE, RESPONSES, UNREADABLE, USAGE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,9 +62,25 @@ def test_failed_requests_are_never_unreadable(spark: SparkSession) -> None:
     assert found["exchanges"] == [{"prompt": None, "response": None, "context": None}]
 
 
-def test_feedback_is_skipped(spark: SparkSession) -> None:
-    found = unpacked(spark, {"x": (RATING, '{"predictions": [{}]}')})["x"]
+@pytest.mark.parametrize("rating", [RATING, *RATINGS])
+def test_feedback_is_skipped(spark: SparkSession, rating: str) -> None:
+    found = unpacked(spark, {"x": (rating, '{"predictions": [{}]}')})["x"]
     assert (found["skip"], found["reason"], found["exchanges"]) == (True, None, None)
+
+
+USERS = {
+    '{"messages": [], "user": "u"}': "u",
+    '{"messages": [], "user": 7}': "7",
+    '{"messages": [], "metadata": {"user_id": "u"}}': "u",
+    '{"dataframe_records": [{"query": "Q", "context": {"user_id": "u"}}]}': "u",
+    '{"inputs": [{"query": "Q", "user": "u"}]}': "u",
+    '{"messages": [], "user": null}': None,
+}
+
+
+def test_end_users(spark: SparkSession) -> None:
+    found = unpacked(spark, {request: (request, HELLO) for request in USERS})
+    assert {request: row["end_user"] for request, row in found.items()} == USERS
 
 
 @pytest.mark.parametrize("name", READABLE)
