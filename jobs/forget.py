@@ -3,6 +3,8 @@
     inference-metrics forget --config conf/local.yaml --request-id 5a1f… [--request-id …]
     inference-metrics forget --config conf/local.yaml --end-user jane@example.com
 
+An end user is who the payload names (``user``, ``context.user_id``), or who called the endpoint. Where a broken payload
+names somebody, nobody can tell: with text.store none its row holds no text; else look into ``quarantine`` yourself.
 Rows of ``scores`` and ``quarantine`` are deleted, and ``forgotten`` keeps a hash of their ids, so that reading the
 source again does not bring them back. Windows keep counting them; they hold no text and no ids. The tables' old files
 hold the rows until the next VACUUM after ``delta.deletedFileRetentionDuration`` (a week by default). The inference
@@ -42,14 +44,15 @@ def forget(
         spark: Session.
         config: Settings; hashes of end users are made with their key.
         request_ids: As the log has them. Ids that are not in the tables yet will not get there.
-        end_users: As the payloads name them, or their hash in ``scores``.
+        end_users: As the payloads or the log (``requester``) name them, or their hash in ``scores``.
 
     Returns:
         Rows deleted, by table.
     """
     create_tables(spark, config)
     hashes = [hash_ for user in end_users for hash_ in (user, keyed_hash(user, config.text.secret()))]
-    wanted = F.col("request_id").isin(list(request_ids)) | F.col("end_user_hash").isin(hashes)
+    users = F.col("end_user_hash").isin(hashes) | F.col("requester_hash").isin(hashes)
+    wanted = F.coalesce(F.col("request_id").isin(list(request_ids)) | users, F.lit(False))
     # What identifies a row, and its date; before the rows go, so that a crash in between loses nothing of it.
     met = (
         (SCORES, F.sha2("request_id", 256), F.col("request_date")),

@@ -37,6 +37,7 @@ from jobs.runtime import (
 from jobs.source import (
     SkippedVersion,
     SourceQuery,
+    begun_version,
     checkpoint_in_use,
     common_rows,
     first_version,
@@ -174,7 +175,7 @@ def score_batch(
         insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
     fail_point("after_quarantine")
     _check_all_found(rows, batch, config, forgotten=forgotten)
-    account = _account(spark, batch, config)
+    account = _account(spark, batch, config, forgotten=forgotten)
     row = _batch_row(spark, batch, account, seconds)
     merge(row, BATCHES, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
     fail_point("after_batches")
@@ -241,10 +242,13 @@ def _skipped(spark: SparkSession, config: Config, checkpoint: str, batch_id: int
     if config.source.on_source_change != "skip":
         return []
     until = read_checkpoint(spark, checkpoint, batch_id)[1]
-    # A stream begins with the table as it is: the versions before that are no changes to it.
-    first = first_version(spark, config) - 1 if batch_id == 0 else None
-    after = read_checkpoint(spark, checkpoint, batch_id - 1)[1] if first is None else first
-    if until is None or after is None or after < 0:
+    after = None
+    if batch_id:
+        after = begun_version(spark, checkpoint, batch_id - 1)
+    elif (first := first_version(spark, config)) is not None:
+        after = first - 1
+    # A stream without a starting point begins with the table as it is: versions before that are no changes to it.
+    if until is None or after is None:
         return []
     found = skipped_versions(spark, config, after=after, until=until)
     for one in found:
@@ -367,7 +371,7 @@ def _score_rows(scored: DataFrame, *, now: datetime, store: str, fingerprints: d
 def _quarantine_rows(unreadable: DataFrame, config: Config, *, now: datetime) -> DataFrame:
     """The columns of ``quarantine``."""
     store = config.text.store
-    hashed = {"request": "request_hash", "response": "response_hash", "end_user": "end_user_hash"}
+    hashed = {name: f"{name}_hash" for name in ("request", "response", "end_user", "requester")}
     rows = with_hashes(unreadable.dropDuplicates(["source_row_hash"]), hashed, key=config.text.secret())
     return rows.withColumns(
         {
@@ -398,10 +402,11 @@ def _check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten
         raise TableError(f"batch {batch.batch_id}: {lost} rows are in neither scores nor quarantine")
 
 
-def _account(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int]:
+def _account(spark: SparkSession, batch: Batch, config: Config, *, forgotten: DataFrame | None) -> dict[str, int]:
     """Where the batch's source rows went, and the work that it was, read back from the tables.
 
-    A replayed batch finds its own rows there by ``checkpoint_id`` and ``batch_id`` and does not call them duplicates.
+    A replayed batch finds its own rows there by ``checkpoint_id`` and ``batch_id`` and does not call them duplicates;
+    those that were forgotten in between are its own, too.
     """
     mine = (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
@@ -424,7 +429,10 @@ def _account(spark: SparkSession, batch: Batch, config: Config) -> dict[str, int
     _warn_of_entities(counts.pop("unknown_entities"))  # type: ignore[arg-type]
     if counts["failed"]:
         _name_failures(scores.where(failed))
-    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count() if batch.rows_unreadable else 0
+    gone = {} if forgotten is None else dict(map(tuple, forgotten.where(mine).groupBy("table_name").count().collect()))
+    counts["rows_scored"] += gone.get(SCORES.name, 0)
+    # Also where nothing is unreadable now: a replay can meet rows that have become readable since.
+    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count() + gone.get(QUARANTINE.name, 0)
     return counts | {
         "rows_quarantined": quarantined,
         "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - batch.rows_skipped,
@@ -509,6 +517,8 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
 def _count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
     """Write into ``batches`` what its batches have in the tables, as if ``leaving`` were no longer in quarantine."""
     ids, output = ["checkpoint_id", "batch_id"], config.output
+    of_table = read_table(spark, FORGOTTEN, output).groupBy(*ids).pivot("table_name", [SCORES.name, QUARANTINE.name])
+    gone = of_table.agg(F.count("*")).toDF(*ids, "scores_gone", "quarantine_gone")
     scores = (
         read_table(spark, SCORES, output)
         .groupBy(*ids)
@@ -521,10 +531,11 @@ def _count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None
         batches.join(leaving.select(*ids).distinct(), ids, "left_semi")
         .join(scores, ids, "left")
         .join(quarantined, ids, "left")
+        .join(gone, ids, "left")
         .withColumns(
             {
-                "rows_scored": F.coalesce("scored", F.lit(0)),
-                "rows_quarantined": F.coalesce("quarantined", F.lit(0)),
+                "rows_scored": F.expr("coalesce(scored, 0) + coalesce(scores_gone, 0)"),
+                "rows_quarantined": F.expr("coalesce(quarantined, 0) + coalesce(quarantine_gone, 0)"),
                 "exchanges": F.coalesce("exchanges", F.lit(0)),
             }
         )

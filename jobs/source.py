@@ -152,15 +152,16 @@ def common_rows(rows: DataFrame, config: Config) -> DataFrame:
     )
 
 
-def first_version(spark: SparkSession, config: Config) -> int:
-    """The version of the source that the settings begin with; 0 where they say nothing."""
+def first_version(spark: SparkSession, config: Config) -> int | None:
+    """The version of the source that the settings begin with, which may be still to come; None: they say nothing."""
     source = config.source
     if source.starting_timestamp is None:
-        return source.starting_version or 0
+        return source.starting_version
     history = spark.sql(f"DESCRIBE HISTORY {source_identifier(source)}")
-    begin = F.lit(source.starting_timestamp).cast("timestamp")
-    version: int | None = history.where(F.col("timestamp") >= begin).agg(F.min("version")).collect()[0][0]
-    return version or 0
+    later = F.col("timestamp") >= F.lit(source.starting_timestamp).cast("timestamp")
+    first = F.coalesce(F.min(F.when(later, F.col("version"))), F.max("version") + 1)
+    version: int = history.agg(first).collect()[0][0]
+    return version
 
 
 @dataclass(frozen=True)
@@ -269,12 +270,21 @@ def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tupl
         The query's id, and the newest source version that is read whole with this batch (None: none is yet).
     """
     query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
+    version, in_snapshot = _offset(spark, checkpoint, batch_id)
+    return query, None if in_snapshot or version == 0 else version - 1
+
+
+def begun_version(spark: SparkSession, checkpoint: str, batch_id: int) -> int:
+    """The version after which whatever changes the source's rows is still to be met after a micro-batch."""
+    version, in_snapshot = _offset(spark, checkpoint, batch_id)
+    return version if in_snapshot else version - 1
+
+
+def _offset(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[int, bool]:
+    """The version that a micro-batch ends before or in, and whether that is a first snapshot not yet read whole."""
     offset = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[-1])
-    version, index = offset["reservoirVersion"], offset["index"]
-    # (v, negative index) is "before v": all of v - 1. A snapshot that is still being read is no whole version.
-    if index >= 0 and offset.get("isStartingVersion", False):
-        return query, None
-    return query, version - 1 if version > 0 else None
+    # (v, negative index) is "before v": all of v - 1.
+    return offset["reservoirVersion"], offset["index"] >= 0 and offset.get("isStartingVersion", False)
 
 
 def _lines(spark: SparkSession, path: str) -> list[str]:

@@ -33,6 +33,7 @@ QUARANTINE = Table(
         ("request_hash", "string", "HMAC-SHA-256 of the request payload (hex)"),
         ("response_hash", "string", "HMAC-SHA-256 of the response payload (hex)"),
         ("end_user_hash", "string", "HMAC-SHA-256 of the end user, where the payload could be read that far (hex)"),
+        ("requester_hash", "string", "HMAC-SHA-256 of the caller's identity (hex)"),
         ("quarantined_at", "timestamp", "When the row was put here (UTC)"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
         ("batch_id", "bigint", "Micro-batch that wrote the row"),

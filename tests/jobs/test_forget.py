@@ -115,6 +115,8 @@ def test_quarantine_is_tried_again(
     monkeypatch.setattr(score_responses, "FUTURE", timedelta(hours=3))
     score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
     assert "early" not in table(spark, SCORES, monitored)["request_id"].tolist()
+    # Who was forgotten in between is still one of the batch's rows.
+    assert forget.forget(spark, monitored, request_ids=["bob 1"]) == {"scores": 1, "quarantine": 0}
     assert score_responses.main(["--config", str(tmp_path / "config.yaml"), "--retry-quarantine"]) == 0
     assert capsys.readouterr().out == "3 rows of quarantine tried, 1 scored\n"
     assert table(spark, SCORES, monitored)["request_id"].tolist().count("early") == 1
@@ -123,6 +125,30 @@ def test_quarantine_is_tried_again(
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "exchanges"]
     assert ledger[columns].values.tolist() == [[5, 4, 1, 0, 5], [3, 1, 1, 1, 1], [8, 0, 0, 8, 0]]
     run(spark, monitored)
+    assert reconcile(spark, monitored).problems == []
+
+
+def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_account(
+    spark: SparkSession, monitored: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = datetime.now(UTC) + timedelta(hours=2) - START
+    append(spark, monitored, [row("c"), row("d"), row("early", at=early), row("requester")])
+
+    def die(point: str) -> None:
+        if point == "after_batches":
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed:
+        killed.setattr(score_responses, "fail_point", die)
+        with pytest.raises(Exception, match="killed"):
+            run(spark, monitored)
+    # A request is forgotten, and the row from the future can be read by now.
+    assert forget.forget(spark, monitored, request_ids=["c"]) == {"scores": 1, "quarantine": 0}
+    monkeypatch.setattr(score_responses, "FUTURE", timedelta(hours=3))
+    run(spark, monitored)
+    ledger = table(spark, BATCHES, monitored).sort_values("batch_id")
+    columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
+    assert ledger[columns].values.tolist() == [[5, 4, 1, 0, 0], [4, 3, 1, 0, 0]]
     assert reconcile(spark, monitored).problems == []
 
 

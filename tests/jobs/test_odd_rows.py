@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
@@ -22,7 +23,7 @@ from schemas.scores import SCORES
 from tests.models import LM_CONTEXT, word_tokenizer
 from tests.payloads import ERROR_CODES, HELLO, HI, RATING, READABLE, RESPONSES, UNREADABLE, USAGE
 from tests.spine import run, table
-from tests.traffic import AI_GATEWAY, append, config_in, gateway_row
+from tests.traffic import AI_GATEWAY, append, config_in, frame, gateway_row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,6 +35,8 @@ TOO_LONG = "MAX_REQUEST_SIZE_EXCEEDED"
 TOO_LONG_ANSWER = "MAX_RESPONSE_SIZE_EXCEEDED"
 FEEDBACK = {"request": RATING, "response": '{"predictions": [{}]}'}
 HASHED = "hash:" + hashlib.sha256("\x1f".join([HI, HELLO, "2026-04-01 23:30:00"]).encode()).hexdigest()
+HASHED_TOO = "hash:" + hashlib.sha256("\x1f".join([HI, "\0", "2026-04-01 23:30:00"]).encode()).hexdigest()
+NO_UTF8 = ("no UTF-8 in JSON", "no UTF-8, no JSON")
 
 ODD: dict[str, Fate] = {
     # name: (what differs from a plain chat, where it ends)
@@ -46,6 +49,7 @@ ODD: dict[str, Fate] = {
     "from the far future": ({"request_time": datetime(9999, 12, 31, tzinfo=UTC)}, "future_request_time"),
     "before 1970": ({"request_time": datetime(1969, 12, 31, tzinfo=UTC)}, "no_request_time"),
     HASHED: ({"databricks_request_id": None}, "scored"),
+    HASHED_TOO: ({"databricks_request_id": " ", "response": None, "status_code": 500}, "scored"),
     "on two dates": ({}, "scored"),
     "failed, with no JSON": ({"status_code": 500, "request": "nope", "response": "nope"}, "scored"),
     "without status": ({"status_code": None}, "scored"),
@@ -70,6 +74,11 @@ def scored(
     rows = [gateway_row(name, "e") | {"response": HELLO} | differs for name, (differs, _) in SHAPES.items()]
     rows.append(gateway_row("on two dates", "e") | {"request_time": TIME + timedelta(days=1)})
     append(spark, config, rows, AI_GATEWAY)
+    # Bytes that are no UTF-8, which a string column may hold, in JSON and in what is none.
+    not_utf8 = frame(spark, [gateway_row(name, "e") | {"response": HELLO} for name in NO_UTF8], AI_GATEWAY)
+    request = F.when(F.col("databricks_request_id") == NO_UTF8[0], F.unhex(F.lit(b'{"prompt": "a\xff"}'.hex())))
+    not_utf8 = not_utf8.withColumn("request", request.otherwise(F.unhex(F.lit(b"no JSON\xff".hex()))).cast("string"))
+    not_utf8.select(*frame(spark, [], AI_GATEWAY).columns).write.format("delta").mode("append").save(config.source.path)
     run(spark, config)
     return config
 
@@ -77,7 +86,7 @@ def scored(
 @pytest.fixture(scope="module")
 def scores(spark: SparkSession, scored: Config) -> dict[str, list[dict[str, Any]]]:
     rows = table(spark, SCORES, scored).sort_values("exchange_index").to_dict("records")
-    return {name: [row for row in rows if row["request_id"] == name] for name in SHAPES}
+    return {name: [row for row in rows if row["request_id"] == name] for name in (*SHAPES, *NO_UTF8)}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +117,12 @@ def test_prompts_responses_and_tokens(scores: dict[str, list[dict[str, Any]]], n
         assert (said, cached) == (counted(response), None)
         if alone:
             assert given == counted(prompt or None)
+
+
+def test_bytes_that_are_no_text_stop_nothing(scores: dict[str, list[dict[str, Any]]], reasons: dict[str, str]) -> None:
+    (row,) = scores[NO_UTF8[0]]
+    assert (row["prompt"], row["response"]) == ("a\ufffd", "Hello")
+    assert reasons[NO_UTF8[1]] == "invalid_request_json"
 
 
 def counted(text: str | None) -> int | None:
@@ -145,14 +160,14 @@ def test_everything_balances_and_oddities_are_reported(spark: SparkSession, scor
     assert account.problems == []
     fates = [fate for _, fate in SHAPES.values()]
     assert account.rows == {
-        "source_rows": len(SHAPES) + 1,
-        "scored": fates.count("scored") + 1,
-        "quarantined": len(fates) - fates.count("scored") - fates.count("skipped"),
+        "source_rows": len(SHAPES) + 1 + 2,
+        "scored": fates.count("scored") + 1 + 1,
+        "quarantined": len(fates) - fates.count("scored") - fates.count("skipped") + 1,
         "duplicate": 0,
         "skipped": fates.count("skipped"),
         "forgotten": 0,
         "missing": 0,
         "ids_on_two_dates": 1,
-        "ids_from_hash": 1,
+        "ids_from_hash": 2,
     }
     assert account.days["none"]["source_rows"] == 3
