@@ -63,10 +63,11 @@ def forget(
         rows = read_table(spark, table, config.output).where(wanted)
         deleted[table.name] = rows.count()
         _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
-    if request_ids:
-        empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
-        ids = spark.createDataFrame([(one,) for one in request_ids], "request_id string")
-        _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
+    # By their ids alone: requests that are not there yet, and rows of quarantine, whose hash changes with the columns.
+    ids = read_table(spark, QUARANTINE, config.output).where(wanted).select("request_id")
+    ids = ids.unionByName(spark.createDataFrame([(one,) for one in request_ids], "request_id string"))
+    empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
+    _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
     for table, *_ in met:
         if deleted[table.name]:
             delete_rows(spark, table, config.output, wanted)

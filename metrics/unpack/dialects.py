@@ -118,12 +118,10 @@ def with_common_columns(
 def _cast(expression: str, type_: str) -> str:
     """SQL: the expression as a type, NULL where it is no such thing.
 
-    A string may hold bytes that are no UTF-8, which Python refuses: they become U+FFFD. A list may be JSON text.
+    A string may hold bytes that are no UTF-8, which Python refuses: they become U+FFFD.
     """
     if type_ == "string":
         return f"make_valid_utf8(try_cast(({expression}) AS string))"
-    if type_.startswith("array"):
-        return f"from_json(to_json(({expression})), '{type_}')"
     return f"try_cast(({expression}) AS {type_})"
 
 
@@ -149,6 +147,8 @@ def _expressions(dialect: str, types: Mapping[str, str]) -> dict[str, str]:
             # The log names no served entity; what was called stands for one, so that settings can say its version.
             "served_entity_id": f"coalesce({', '.join([*called, 'NULL'])})",
         }
+    if types.get("logging_error_codes") == "string":
+        made["logging_error_codes"] = "from_json(`logging_error_codes`, 'array<string>')"
     return {ours: f"`{theirs}`" for ours, theirs in taken.items() if theirs in types} | made
 
 

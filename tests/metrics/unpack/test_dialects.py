@@ -53,6 +53,19 @@ def test_legacy_with_loose_types(spark: SparkSession) -> None:
     assert (found["status_code"], found["model_version"]) == (200, "6")
 
 
+def test_ai_gateway_with_loose_types(spark: SparkSession) -> None:
+    row = gateway_row("a", "e1") | {"logging_error_codes": ["MAX_REQUEST_SIZE_EXCEEDED"]}
+    df = frame(spark, [row], AI_GATEWAY).selectExpr(
+        "* EXCEPT (status_code, logging_error_codes, request_time)",
+        "CAST(status_code AS string) AS status_code",
+        "to_json(logging_error_codes) AS logging_error_codes",
+        "CAST(request_time AS string) AS request_time",
+    )
+    found = with_common_columns(df, dialect="ai_gateway", served_entities={}).collect()[0]
+    assert (found["status_code"], found["logging_error_codes"]) == (200, ["MAX_REQUEST_SIZE_EXCEEDED"])
+    assert found["request_time"] == datetime(2026, 4, 1, 23, 30)
+
+
 def test_ai_gateway_versions_come_from_the_served_entities(spark: SparkSession) -> None:
     known = {"e1": ServedEntity(model_name="chatbot", model_version="7")}
     df = frame(spark, [gateway_row("a", "e1"), gateway_row("b", "e2")], AI_GATEWAY)
