@@ -517,8 +517,14 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
 def _count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
     """Write into ``batches`` what its batches have in the tables, as if ``leaving`` were no longer in quarantine."""
     ids, output = ["checkpoint_id", "batch_id"], config.output
-    of_table = read_table(spark, FORGOTTEN, output).groupBy(*ids).pivot("table_name", [SCORES.name, QUARANTINE.name])
-    gone = of_table.agg(F.count("*")).toDF(*ids, "scores_gone", "quarantine_gone")
+    gone = (
+        read_table(spark, FORGOTTEN, output)
+        .groupBy(*ids)
+        .agg(
+            F.count_if(F.col("table_name") == SCORES.name).alias("scores_gone"),
+            F.count_if(F.col("table_name") == QUARANTINE.name).alias("quarantine_gone"),
+        )
+    )
     scores = (
         read_table(spark, SCORES, output)
         .groupBy(*ids)
