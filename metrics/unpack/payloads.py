@@ -269,11 +269,23 @@ def _listed_inputs(kind: str) -> str:
 def _records() -> str:
     """SQL: array<struct<messages, text>>, one per input of the call; text only without messages, both NULL where the shape is not known."""
     text = f"coalesce(CAST(s AS string), {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
-    record = (
-        f"named_struct('messages', {_messages('f.messages')}, 'text', CASE WHEN f.messages IS NULL THEN {text} END)"
-    )
-    listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {record})"
-    return f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, {listed})"
+    said = f"coalesce(f.messages, {_items('f.input')})"
+    record = f"named_struct('messages', {_messages('said')}, 'text', CASE WHEN said IS NULL THEN {text} END)"
+    listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {_let(said, 'said', record)})"
+    return f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, {_chats_by_column()}, {listed})"
+
+
+def _items(value: str) -> str:
+    """SQL: items of the Responses API as array<_MESSAGE>; NULL for anything else."""
+    roles = _get(value, "array<struct<role: binary>>")
+    return f"CASE WHEN exists({roles}, i -> i.role IS NOT NULL) THEN {_get(value, f'array<{_MESSAGE}>')} END"
+
+
+def _chats_by_column() -> str:
+    """SQL: {"inputs": {"messages": [[…], […]]}}, a table by columns with a chat in each row."""
+    chats = _get("coalesce(q.inputs, q.instances)", f"array<array<{_MESSAGE}>>", "$.messages")
+    record = f"named_struct('messages', {_messages('chat')}, 'text', CAST(NULL AS string))"
+    return f"CASE WHEN exists({chats}, chat -> chat IS NOT NULL) THEN transform({chats}, chat -> {record}) END"
 
 
 def _known_records() -> str:
@@ -289,8 +301,8 @@ def _split_records() -> str:
     # A table with one unnamed or unknown column: its text is the prompt. Among several no guess is made.
     only = f"CASE WHEN array_size(cells) = 1 THEN {_text('cells[0]')} END"
     texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [only]
-    messages = _messages(_get(cell("messages"), f"array<{_MESSAGE}>"))
-    record = f"named_struct('messages', {messages}, 'text', coalesce({', '.join(texts)}))"
+    said = f"coalesce({_get(cell('messages'), f'array<{_MESSAGE}>')}, {_items(cell('input'))})"
+    record = f"named_struct('messages', {_messages(said)}, 'text', coalesce({', '.join(texts)}))"
     rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {record})"
     names = f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)"
     named = _let(names, "names", rows)
@@ -324,7 +336,9 @@ def _answers() -> str:
 def _answers_by_prompt() -> str:
     """SQL: of a completion of several prompts each prompt's first choice; NULL for another number of choices."""
     prompts = f"array_size({_get('q.prompt', 'array<binary>')})"
-    choices = _get("resp", "array<struct<text: binary, message: struct<content: variant>>>", "$[0].choices")
+    kind = "array<struct<index: bigint, text: binary, message: struct<content: variant>>>"
+    order = "(l, r) -> CASE WHEN l.index < r.index THEN -1 WHEN l.index > r.index THEN 1 ELSE 0 END"
+    choices = f"array_sort({_get('resp', kind, '$[0].choices')}, {order})"
     choice = "choices[i * CAST(array_size(choices) / prompts AS int)]"
     text = f"coalesce(CAST(c.text AS string), {_content('c.message.content')})"
     answer = _let(choice, "c", f"named_struct('known', true, 'text', {text})")
