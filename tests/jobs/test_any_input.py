@@ -64,6 +64,7 @@ def check(spark: SparkSession, models: Models, expected: Tables, arrival: tuple[
     try:
         config = monitored(spark, models, folder, *arrival)
         assert_same(contents(spark, config), expected)
+        assert reconcile(spark, config).problems == []
     finally:
         shutil.rmtree(folder)
 

@@ -64,3 +64,25 @@ def test_killed_between_writes_and_restarted(
     assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
     assert reconcile(spark, config).problems == []
     assert (folder / "dashboard" / "index.html").stat().st_size > 0
+
+
+POINTS = ("after_scores", "after_quarantine", "after_batches", "before_windows", "after_windows")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_each_point_and_restarted(
+    spark: SparkSession, undisturbed: Config, language_model: Path, classifier: Path, tmp_path: Path, point: str
+) -> None:
+    folder = tmp_path / "killed"
+    config = config_in(folder, language_model, classifier)
+    for commit in COMMITS:
+        append(spark, config, commit)
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(yaml.safe_dump(settings(folder, language_model, classifier)))
+    assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
+    assert monitor(config_file) == 0
+    assert_same(contents(spark, config), contents(spark, undisturbed))
+    counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
+    assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
+    assert reconcile(spark, config).problems == []
