@@ -275,7 +275,7 @@ def _first_look(
             F.count("*").alias("rows"),
             F.count_if(F.col("reason").isNotNull()).alias("unreadable"),
             F.count_if("skip").alias("skipped"),
-            F.max("request_time").cast("double").alias("newest"),
+            F.max(F.when(F.col("reason").isNull(), F.col("request_time"))).cast("double").alias("newest"),
         )
         .collect()
     )
