@@ -40,16 +40,28 @@ def undisturbed(spark: SparkSession, language_model: Path, classifier: Path, tmp
     return config
 
 
-def test_killed_between_writes_and_restarted(
-    spark: SparkSession, undisturbed: Config, language_model: Path, classifier: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "killed"
+@pytest.fixture
+def killed(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> tuple[Config, Path]:
+    """The same commits, for a monitor in processes of its own; and the file with its settings."""
+    folder, config_file = tmp_path / "killed", tmp_path / "config.yaml"
     config = config_in(folder, language_model, classifier)
     for commit in COMMITS:
         append(spark, config, commit)
-    config_file = tmp_path / "config.yaml"
     config_file.write_text(yaml.safe_dump(settings(folder, language_model, classifier)))
+    return config, config_file
 
+
+def assert_undisturbed(spark: SparkSession, config: Config, undisturbed: Config) -> None:
+    assert_same(contents(spark, config), contents(spark, undisturbed))
+    counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
+    assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
+    assert reconcile(spark, config).problems == []
+
+
+def test_killed_between_writes_and_restarted(
+    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path]
+) -> None:
+    config, config_file = killed
     # scores is written, quarantine, batches and profile_metrics are not
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: "after_scores"}) == -signal.SIGKILL
     assert len(contents(spark, config, "scores")["scores"]) == len(contents(spark, undisturbed, "scores")["scores"])
@@ -58,31 +70,18 @@ def test_killed_between_writes_and_restarted(
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: "before_windows"}) == -signal.SIGKILL
     assert contents(spark, config, "profile_metrics")["profile_metrics"] == []
     assert monitor(config_file) == 0
-
-    assert_same(contents(spark, config), contents(spark, undisturbed))
-    counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
-    assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
-    assert reconcile(spark, config).problems == []
-    assert (folder / "dashboard" / "index.html").stat().st_size > 0
-
-
-POINTS = ("after_scores", "after_quarantine", "after_batches", "before_windows", "after_windows")
+    assert_undisturbed(spark, config, undisturbed)
+    assert (config_file.parent / "killed" / "dashboard" / "index.html").stat().st_size > 0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", ["after_scores", "after_quarantine", "after_batches", "before_windows", "after_windows"]
+)
 def test_killed_at_each_point_and_restarted(
-    spark: SparkSession, undisturbed: Config, language_model: Path, classifier: Path, tmp_path: Path, point: str
+    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], point: str
 ) -> None:
-    folder = tmp_path / "killed"
-    config = config_in(folder, language_model, classifier)
-    for commit in COMMITS:
-        append(spark, config, commit)
-    config_file = tmp_path / "config.yaml"
-    config_file.write_text(yaml.safe_dump(settings(folder, language_model, classifier)))
+    config, config_file = killed
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
     assert monitor(config_file) == 0
-    assert_same(contents(spark, config), contents(spark, undisturbed))
-    counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
-    assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
-    assert reconcile(spark, config).problems == []
+    assert_undisturbed(spark, config, undisturbed)
