@@ -33,6 +33,8 @@ _ANSWER = (
     f"struct<messages: array<{_MESSAGE}>, choices: variant, output: variant, content: variant, "
     f"{', '.join(f'{name}: binary' for name in ANSWER_FIELDS if name != 'output')}>"
 )
+_IDS = "conversation_id: binary, user_id: binary, user: binary"
+_FIRST = f"struct<{_IDS}, context: struct<{_IDS}>>"
 _EVENT = (
     "struct<type: binary, item_id: binary, delta: variant, usage: variant, error: variant, "
     f"choices: array<struct<index: bigint, delta: struct<content: binary>, text: binary>>, item: {_ITEM}, "
@@ -79,6 +81,7 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         )
         .selectExpr(
             "*",
+            f"{_get('coalesce(q.dataframe_records, q.inputs, q.instances)', _FIRST, '$[0]')} AS first",
             f"{_known_records()} AS records",
             f"{_is_feedback()} AS skip",
             f"coalesce(a.usage, stream.usage, {_get('a.predictions', 'variant', '$[0].usage')}) AS usage",
@@ -96,8 +99,9 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
             f"CASE WHEN records IS NULL THEN 'unknown' WHEN {_not_null('q.prompt')} IS NOT NULL THEN 'completion' "
             f"WHEN {_EMBEDDINGS} THEN 'embedding' ELSE 'chat' END AS kind",
-            f"{_named('conversation_id', ('q.context', 'q.databricks_options'))} AS conversation_id",
-            f"coalesce({_named('user_id', ('q.context', 'q.metadata'))}, {_named('user', ())}) AS end_user",
+            f"{_named('conversation_id', 'q.context', 'q.databricks_options')} AS conversation_id",
+            f"coalesce({_named('user_id', 'q.context', 'q.metadata')}, {_text('q.user')}, {_number_of('q.user')}, "
+            "CAST(first.context.user AS string), CAST(first.user AS string)) AS end_user",
             "error_code",
             f"CASE WHEN {one_input} THEN {_number('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
             f"CASE WHEN {one_input} THEN {_number('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
@@ -176,21 +180,15 @@ def _first_text(*values: str) -> str:
     return f"coalesce({', '.join(_text(value) for value in values)})"
 
 
-def _named(name: str, places: tuple[str, ...]) -> str:
-    """SQL: a string or whole number that the request has under a name: in these places, at its top, or in its first input.
+def _named(name: str, *places: str) -> str:
+    """SQL: a string that the request has under a name: in one of the places, else in its first input or that one's context."""
+    given = [_text(place, f"$.{name}") for place in places]
+    return f"coalesce({', '.join([*given, f'CAST(first.context.{name} AS string)', f'CAST(first.{name} AS string)'])})"
 
-    Of an input, within its ``context``, too.
-    """
-    first = ("q.dataframe_records", "q.inputs", "q.instances")
-    values = [(place, f"$.{name}") for place in places]
-    values += [("q.user", "$")] if name == "user" else []
-    values += [(value, f"$[0].{path}") for value in first for path in (f"context.{name}", name)]
-    found = [
-        item
-        for value, path in values
-        for item in (_text(value, path), f"CAST({_get(value, 'bigint', path)} AS string)")
-    ]
-    return f"coalesce({', '.join(found)})"
+
+def _number_of(value: str) -> str:
+    """SQL: a whole number, as text."""
+    return f"CAST({_get(value, 'bigint')} AS string)"
 
 
 def _number(*paths: str) -> str:
@@ -270,9 +268,23 @@ def _records() -> str:
     """SQL: array<struct<messages, text>>, one per input of the call; text only without messages, both NULL where the shape is not known."""
     text = f"coalesce(CAST(s AS string), {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
     said = f"coalesce(f.messages, {_items('f.input')})"
-    record = f"named_struct('messages', {_messages('said')}, 'text', CASE WHEN said IS NULL THEN {text} END)"
-    listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {_let(said, 'said', record)})"
-    return f"coalesce({_split_records()}, {_history_record()}, {_input_records()}, {_chats_by_column()}, {listed})"
+    record = f"named_struct('messages', {_messages(said)}, 'text', CASE WHEN {said} IS NULL THEN {text} END)"
+    listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {record})"
+    shapes = [_queries(), _split_records(), _history_record(), _input_records(), _chats_by_column(), listed]
+    return f"coalesce({', '.join(shapes)})"
+
+
+def _queries() -> str:
+    """SQL: records that are a query each, as most are; what comes after says the same, and is slower."""
+    none = "array<struct<none: binary>>"
+    plain = _get("q.dataframe_records", f"array<struct<query: binary, messages: {none}, input: {none}>>")
+    alone = " AND ".join(f"q.{name} IS NULL" for name in ("prompt", "dataframe_split", "input", "query"))
+    record = f"named_struct('messages', {_NO_MESSAGES}, 'text', CAST(r.query AS string))"
+    return (
+        f"CASE WHEN {alone} AND {_get('req', none, '$[0].messages')} IS NULL "
+        f"AND forall({plain}, r -> r.query IS NOT NULL AND r.messages IS NULL AND r.input IS NULL) "
+        f"THEN transform({plain}, r -> {record}) END"
+    )
 
 
 def _items(value: str) -> str:
