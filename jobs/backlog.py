@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pyspark.sql import functions as F
 from tqdm import tqdm
@@ -25,15 +25,6 @@ PAUSE_SECONDS = 5
 """A batch that begins later than this after the one before it had nothing to wait for: there is no backlog."""
 
 
-class Batch(Protocol):
-    """What is asked of a batch that ended."""
-
-    @property
-    def checkpoint_id(self) -> str: ...  # noqa: D102
-    @property
-    def rows_read(self) -> int: ...  # noqa: D102
-
-
 class Backlog:
     """Progress through a source that is longer than one batch.
 
@@ -50,34 +41,33 @@ class Backlog:
         self._ended: float | None = None
 
     def report(
-        self, spark: SparkSession, config: Config, batch: Batch, *, skipped: int = 0, started: float
+        self, spark: SparkSession, config: Config, checkpoint_id: str, *, rows: int, started: float
     ) -> str | None:
         """Say how far the reading is, where batches follow each other and as much as the last is still to come.
 
         Args:
             spark: Session.
             config: Settings.
-            batch: The batch that ended, whose row is in ``batches``.
-            skipped: Rows that ``on_source_change: skip`` left out with it.
+            checkpoint_id: Of the query; its batches are in ``batches``, the last one, too.
+            rows: Source rows that the last batch has dealt with.
             started: When it began, as ``time.monotonic()`` says.
 
         Returns:
             The line that was logged, or would have been without a terminal; None near the end of the source.
         """
-        done = batch.rows_read + skipped
         follows = self._ended is not None and started - self._ended < PAUSE_SECONDS
         self._ended = time.monotonic()
         if not follows and self._bar is None:
             self._read, self._started = None, self._ended
             return None
         if self._read is None:
-            self._read = _rows_read(spark, config, batch.checkpoint_id)
-            self._read_before = self._read - done
+            self._read = _rows_read(spark, config, checkpoint_id)
+            self._read_before = self._read - rows
         else:
-            self._read += done
+            self._read += rows
         if self._read >= self._total:
             self._total = read_source(spark, config).count() - self._rows_ahead(spark, config)
-        line = self._line(self._read, self._total) if done and self._total - self._read >= done else None
+        line = self._line(self._read, self._total) if rows and self._total - self._read >= rows else None
         if self._file.isatty():
             self._draw(self._read, self._total, over=line is None)
         elif line:
@@ -86,7 +76,7 @@ class Backlog:
 
     def _line(self, read: int, total: int) -> str:
         rate = (read - self._read_before) / (time.monotonic() - self._started)
-        left = _duration((total - read) / rate)
+        left = tqdm.format_interval((total - read) / rate)
         return f"{read:,} of the source's {total:,} rows read ({read / total:.0%}), about {left} left"
 
     def _draw(self, read: int, total: int, *, over: bool) -> None:
@@ -120,10 +110,3 @@ def _rows_read(spark: SparkSession, config: Config, checkpoint_id: str) -> int:
     )
     batches = read_table(spark, BATCHES, config.output).where(F.col("checkpoint_id") == checkpoint_id)
     return batches.agg(F.sum(F.col("rows_read") + left_out)).collect()[0][0] or 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -28,9 +28,11 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
+from jobs.checkpoints import checkpoint_in_use
 from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
 from jobs.score_responses import HOP, scorer_settings
-from jobs.source import checkpoint_in_use, common_rows, read_source, skipped_versions, source_identifier
+from jobs.source import common_rows, read_source, source_identifier
+from jobs.source_changes import skipped_versions
 from jobs.tables import read_table, table_exists
 from metrics.score.exchanges import load_scorers
 from metrics.unpack.dialects import detect_dialect

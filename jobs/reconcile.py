@@ -28,7 +28,8 @@ from pyspark.sql import functions as F
 from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
-from jobs.source import SkippedVersion, common_rows, first_version, read_source
+from jobs.source import common_rows, first_version, read_source
+from jobs.source_changes import SkippedVersion
 from jobs.tables import create_table, read_table, table_exists
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES

@@ -100,13 +100,13 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             f"CASE WHEN records IS NULL THEN 'unknown' WHEN {_not_null('q.prompt')} IS NOT NULL THEN 'completion' "
             f"WHEN {_EMBEDDINGS} THEN 'embedding' ELSE 'chat' END AS kind",
             f"{_named('conversation_id', 'q.context', 'q.databricks_options')} AS conversation_id",
-            f"coalesce({_named('user_id', 'q.context', 'q.metadata')}, {_text('q.user')}, {_number_of('q.user')}, "
+            f"coalesce({_named('user_id', 'q.context', 'q.metadata')}, {_text('q.user')}, {_whole_number('q.user')}, "
             "CAST(first.context.user AS string), CAST(first.user AS string)) AS end_user",
             "error_code",
-            f"CASE WHEN {one_input} THEN {_number('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
-            f"CASE WHEN {one_input} THEN {_number('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
+            f"CASE WHEN {one_input} THEN {_tokens('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
+            f"CASE WHEN {one_input} THEN {_tokens('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
             f"CASE WHEN {one_input} THEN "
-            f"{_number('$.prompt_tokens_details.cached_tokens', '$.input_tokens_details.cached_tokens')} END "
+            f"{_tokens('$.prompt_tokens_details.cached_tokens', '$.input_tokens_details.cached_tokens')} END "
             "AS cached_input_tokens",
         )
     )
@@ -186,12 +186,12 @@ def _named(name: str, *places: str) -> str:
     return f"coalesce({', '.join([*given, f'CAST(first.context.{name} AS string)', f'CAST(first.{name} AS string)'])})"
 
 
-def _number_of(value: str) -> str:
+def _whole_number(value: str) -> str:
     """SQL: a whole number, as text."""
     return f"CAST({_get(value, 'bigint')} AS string)"
 
 
-def _number(*paths: str) -> str:
+def _tokens(*paths: str) -> str:
     return f"coalesce({', '.join(_get('usage', 'bigint', path) for path in paths)})"
 
 

@@ -32,29 +32,35 @@ if TYPE_CHECKING:
 
 
 def resident_mib() -> float:
-    """Resident memory of this process and all below it; pages that they share count for each."""
-    parents, pages = {}, {}
+    """Memory of this process and all below it; pages that they share count once (PSS, see proc(5))."""
+    parents, shares = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                pages[int(entry.name)] = int((entry / "statm").read_text().split()[1])
+                rollup = (entry / "smaps_rollup").read_text()
+                shares[int(entry.name)] = int(rollup.split("Pss:")[1].split()[0])
             except (OSError, IndexError):
                 continue
     ours = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
-    return sum(pages.get(pid, 0) for pid in ours) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return sum(shares.get(pid, 0) for pid in ours) / 2**10
 
 
 def write_files(spark: SparkSession, config: Config, files: int) -> None:
     one = frame(spark, [row("x", response="the cat sat on the mat and ran")])
-    many = spark.range(files, numPartitions=files).select(
-        F.col("id").cast("string").alias("databricks_request_id"), (F.col("id") * 1000).alias("later")
+    same = F.from_json(F.lit(one.toJSON().collect()[0]), one.schema).alias("same")
+    rows = spark.range(files, numPartitions=files).select("id", same).select("id", "same.*")
+    rows = rows.withColumns(
+        {
+            "databricks_request_id": F.col("id").cast("string"),
+            "timestamp_ms": F.col("timestamp_ms") + F.col("id") * 1000,
+        }
     )
-    rows = one.drop("databricks_request_id").crossJoin(many)
-    rows = rows.withColumn("timestamp_ms", F.col("timestamp_ms") + F.col("later")).drop("later")
-    rows.write.format("delta").mode("append").save(str(config.source.path))
+    rows.drop("id").write.format("delta").mode("append").save(str(config.source.path))
+    found = len(spark.read.format("delta").load(str(config.source.path)).inputFiles())
+    assert found == files, f"{found} files were written"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs.reconcile import reconcile
 from schemas.config import Config
 from tests.spine import COMMITS, assert_same, contents, run
-from tests.traffic import append, config_in
+from tests.traffic import append, config_in, row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,7 +24,8 @@ Rows = list[dict[str, Any]]
 Commits = list[Rows]
 Models = tuple[Path, Path]
 Tables = dict[str, list[list[Any]]]
-ROWS = [row for commit in COMMITS for row in commit]
+ROWS = [one for commit in COMMITS for one in commit]
+ROWS += [row("", prompt="no id"), row("no time") | {"timestamp_ms": None}]
 
 
 @st.composite

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from jobs import score_responses
+from jobs.checkpoints import checkpoint_in_use
 from jobs.reconcile import reconcile
 from jobs.runtime import stream
-from jobs.source import SourceQuery, checkpoint_in_use, common_rows, skipped_versions, stream_source
+from jobs.source import common_rows, stream_source
+from jobs.source_changes import SourceQuery, skipped_versions
 from schemas.batches import BATCHES
 from schemas.config import Config, parse_config
 from schemas.errors import SourceError
@@ -319,3 +321,25 @@ def test_the_change_feed_loses_nothing(spark: SparkSession, scored: Callable[[st
     ledger = table(spark, BATCHES, config)[["rows_read", "rows_scored", "rows_duplicate"]].sum()
     assert ledger.tolist() == [7, 6, 1]
     assert reconcile(spark, config).problems == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ENDED)
+def test_the_tables_come_through_a_new_checkpoint(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, name: str
+) -> None:
+    change, properties, sentence = ENDED[name]
+    config = config_in(tmp_path, language_model, classifier)
+    create(spark, str(config.source.path), properties)
+    for ids in ("ab", "cd"):
+        append(spark, config, [row(one) for one in ids])
+    run(spark, config)
+    change(spark, str(config.source.path))
+    with pytest.raises(SourceError, match=sentence):
+        run(spark, config)
+    score_responses.start(spark, config, trigger="availableNow", new_checkpoint=True).awaitTermination()
+    run(spark, config)
+    now = spark.read.format("delta").load(str(config.source.path)).select(NAME).collect()
+    assert sorted(table(spark, SCORES, config)["request_id"]) == sorted({*"abcd", *(one[0] for one in now)})
+    account = reconcile(spark, config)
+    assert (account.problems, account.rows["scored"]) == ([], len(now))

@@ -1,0 +1,66 @@
+"""Checkpoints of the score query: which folder is in use, and how far a micro-batch reads."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pyspark.errors import AnalysisException
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def checkpoint_in_use(spark: SparkSession, base: str, *, new: bool = False) -> str:
+    """The checkpoint folder of a query: ``base``, or the newest of ``base-2``, ``base-3``, … that was begun.
+
+    Args:
+        spark: Session.
+        base: Folder of the first one.
+        new: Take the next one, which was not begun yet. The old ones stay as they are: what they read is known by
+            their ids in the tables, and nobody has to move files.
+    """
+    number = 0
+    while _begun(spark, _numbered(base, number + 1)):
+        number += 1
+    return _numbered(base, number + 1 if new else max(number, 1))
+
+
+def _numbered(base: str, number: int) -> str:
+    return base if number == 1 else f"{base}-{number}"
+
+
+def _begun(spark: SparkSession, checkpoint: str) -> bool:
+    try:
+        spark.read.text(f"{checkpoint}/metadata")
+    except AnalysisException:
+        return False
+    return True
+
+
+def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[str, int | None]:
+    """Identity of a Delta source's checkpoint, and how far a micro-batch reads.
+
+    Returns:
+        The query's id, and the newest source version that is read whole with this batch (None: none is yet).
+    """
+    query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
+    version, in_snapshot = _offset(spark, checkpoint, batch_id)
+    return query, None if in_snapshot or version == 0 else version - 1
+
+
+def begun_version(spark: SparkSession, checkpoint: str, batch_id: int) -> int:
+    """The version after which whatever changes the source's rows is still to be met after a micro-batch."""
+    version, in_snapshot = _offset(spark, checkpoint, batch_id)
+    return version if in_snapshot else version - 1
+
+
+def _offset(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[int, bool]:
+    """The version that a micro-batch ends before or in, and whether that is a first snapshot not yet read whole."""
+    offset = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[-1])
+    # (v, negative index) is "before v": all of v - 1.
+    return offset["reservoirVersion"], offset["index"] >= 0 and offset.get("isStartingVersion", False)
+
+
+def _lines(spark: SparkSession, path: str) -> list[str]:
+    return [row[0] for row in spark.read.text(path).collect()]
