@@ -174,6 +174,7 @@ READABLE = {
     "split with items": ('{"dataframe_split": {"columns": ["input"], "data": [[[{"role": "user", "content": "Q"}]]]}}', '{"predictions": ["A"]}', [("Q", "A")]),
     "inputs by columns, chats": ('{"inputs": {"messages": [[{"role": "user", "content": "Q1"}], [{"role": "user", "content": "Q2"}]]}}', '["A1", "A2"]', [("Q1", "A1"), ("Q2", "A2")]),
     "completions of several prompts, in another order": ('{"prompt": ["A", "B"]}', '{"choices": [{"index": 1, "text": "2"}, {"index": 0, "text": "1"}]}', [("A", "1"), ("B", "2")]),
+    "one answer is missing": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": ["A1", null]}', [("Q1", "A1"), ("Q2", None)]),
     "predictions in chat form": ('{"dataframe_records": [{"query": "Q"}]}', f'{{"predictions": [{HELLO}]}}', [("Q", "Hello")]),
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
@@ -204,6 +205,7 @@ UNREADABLE = {
     "null": ("null", HELLO, "unknown_request_shape"),
     "no inputs": ('{"dataframe_records": []}', '{"predictions": []}', "unknown_request_shape"),
     "unknown response": (HI, '{"x": 1}', "unknown_response_shape"),
+    "one unknown response": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": [null, 3]}', "unknown_response_shape"),
     "several unknown columns": (
         '{"dataframe_split": {"columns": ["u", "v"], "data": [["a@x.org", "Q"]]}}',
         '{"predictions": ["A"]}',

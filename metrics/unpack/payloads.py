@@ -87,7 +87,7 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             f"coalesce(a.usage, stream.usage, {_get('a.predictions', 'variant', '$[0].usage')}) AS usage",
             f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
         )
-        .selectExpr("*", "exists(answers, v -> NOT v.known) AS unknown")
+        .selectExpr("*", f"{_unknown()} AS unknown")
         .selectExpr("*", f"{_error_code()} AS error_code")
         .selectExpr("*", f"CASE WHEN NOT skip THEN {_REASON} END AS reason")
         .selectExpr(
@@ -343,6 +343,12 @@ def _answers() -> str:
         f"CASE WHEN stream IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
         f"ELSE coalesce({_answers_by_prompt()}, {chat}, {listed}) END"
     )
+
+
+def _unknown() -> str:
+    """SQL: whether one of the answers has a shape that isn't known; null is an answer, and none was given."""
+    given = f"zip_with(answers, {_listed_answers('variant')}, (v, raw) -> NOT v.known AND NOT is_variant_null(raw))"
+    return f"CASE WHEN exists(answers, v -> NOT v.known) THEN exists({given}, u -> u) ELSE false END"
 
 
 def _answers_by_prompt() -> str:
