@@ -73,6 +73,16 @@ COMPLETED = {
 }
 AGENT_CHUNKS = [{"delta": {"role": "assistant", "content": text, "id": "1"}} for text in ("He", "llo")]
 COMPLETION_CHUNKS = [{"object": "text_completion", "choices": [{"text": text}]} for text in (" up", "on")]
+# Two prompts with two choices each: the first choices are 0 and 2.
+PROMPTS_CHUNKS = [
+    {"object": "text_completion", "choices": [{"index": index, "text": text}]}
+    for index, text in ((0, "1"), (2, "2"), (1, "x"), (3, "y"), (2, "b"), (0, "a"))
+]
+REASONING = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}]
+PARTS_CHUNKS: list[dict[str, Any]] = [
+    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": content}}]}
+    for content in ("", REASONING, [{"type": "text", "text": "Hel"}], [{"type": "text", "text": "lo"}])
+]
 TOOL_CHUNKS = [
     {"delta": {"role": "assistant", "content": "", "id": "1", "tool_calls": [{"id": "c"}]}},
     {"delta": {"role": "tool", "content": "T", "id": "2"}},
@@ -176,6 +186,16 @@ READABLE = {
     "completions of several prompts, in another order": ('{"prompt": ["A", "B"]}', '{"choices": [{"index": 1, "text": "2"}, {"index": 0, "text": "1"}]}', [("A", "1"), ("B", "2")]),
     "one answer is missing": ('{"inputs": ["Q1", "Q2"]}', '{"predictions": ["A1", null]}', [("Q1", "A1"), ("Q2", None)]),
     "predictions in chat form": ('{"dataframe_records": [{"query": "Q"}]}', f'{{"predictions": [{HELLO}]}}', [("Q", "Hello")]),
+    "records, one without a query": ('{"dataframe_records": [{"query": "Q1"}, {"query": null}, {}]}', '["A1", "A2", "A3"]', [("Q1", "A1"), (None, "A2"), (None, "A3")]),
+    "split, one without a query": ('{"dataframe_split": {"columns": ["k", "query"], "data": [[1, null], [2, "Q2"]]}}', '["A1", "A2"]', [(None, "A1"), ("Q2", "A2")]),
+    "embedding of token ids": ('{"input": [9906, 1917]}', EMBEDDED, [(None, None)]),
+    "embeddings of token ids": ('{"input": [[9906], [1917, 0]]}', '{"data": [{"object": "embedding"}, {"object": "embedding"}]}', [(None, None), (None, None)]),
+    "completions of token ids": ('{"prompt": [[9906], [1917, 0]]}', '{"choices": [{"text": "1"}, {"text": "2"}]}', [(None, "1"), (None, "2")]),
+    "completion of token ids, several choices": ('{"prompt": [9906, 1917], "n": 2}', '{"choices": [{"text": "1"}, {"text": "1b"}]}', [(None, "1")]),
+    "embeddings of digits": ('{"input": ["7", "8"]}', '{"data": [{"object": "embedding"}, {"object": "embedding"}]}', [("7", None), ("8", None)]),
+    "stream, completions of several prompts": ('{"prompt": ["A", "B"], "n": 2}', sse(PROMPTS_CHUNKS), [("A", "1a"), ("B", "2b")]),
+    "stream, content parts": (HI, sse(PARTS_CHUNKS), [("Hi", "Hello")]),
+    "chat, content parts in the answer": (HI, '{"choices": [{"message": {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}, {"type": "text", "text": "Hello"}]}}]}', [("Hi", "Hello")]),
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
     "request not logged": (None, HELLO, [(None, "Hello")]),
@@ -211,6 +231,7 @@ UNREADABLE = {
         '{"predictions": ["A"]}',
         "unknown_request_shape",
     ),
+    "a query and a number": ('{"inputs": ["Q1", 3]}', '["A1", "A2"]', "unknown_request_shape"),
     "input of numbers": ('{"input": [1, 2]}', HELLO, "unknown_request_shape"),
     "stream with broken lines": (HI, 'data: {"choices": [\n\ndata: [DONE]\n', "invalid_response_json"),
     "embeddings for another number of texts": ('{"input": ["Q1", "Q2"]}', EMBEDDED, "length_mismatch"),

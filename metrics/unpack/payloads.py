@@ -85,8 +85,8 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             f"{_known_records()} AS records",
             f"{_is_feedback()} AS skip",
             f"coalesce(a.usage, stream.usage, {_get('a.predictions', 'variant', '$[0].usage')}) AS usage",
-            f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers",
         )
+        .selectExpr("*", f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers")
         .selectExpr("*", f"{_unknown()} AS unknown")
         .selectExpr("*", f"{_error_code()} AS error_code")
         .selectExpr("*", f"CASE WHEN NOT skip THEN {_REASON} END AS reason")
@@ -270,7 +270,15 @@ def _records() -> str:
     said = f"coalesce(f.messages, {_items('f.input')})"
     record = f"named_struct('messages', {_messages(said)}, 'text', CASE WHEN {said} IS NULL THEN {text} END)"
     listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {record})"
-    shapes = [_queries(), _split_records(), _history_record(), _input_records(), _chats_by_column(), listed]
+    shapes = [
+        _queries(),
+        _split_records(),
+        _history_record(),
+        _input_records(),
+        _token_records(),
+        _chats_by_column(),
+        listed,
+    ]
     return f"coalesce({', '.join(shapes)})"
 
 
@@ -300,10 +308,36 @@ def _chats_by_column() -> str:
     return f"CASE WHEN exists({chats}, chat -> chat IS NOT NULL) THEN transform({chats}, chat -> {record}) END"
 
 
+def _token_records() -> str:
+    """SQL: one or several texts that are given as token ids: there is no text to read."""
+    given = f"coalesce(q.prompt, CASE WHEN {_EMBEDDINGS} THEN q.input END)"
+    one, several = _get(given, "array<bigint>"), _get(given, "array<array<bigint>>")
+    no_text = f"NOT exists({_get(given, 'array<binary>')}, s -> s IS NOT NULL)"
+    return (
+        f"CASE WHEN {no_text} AND {_all_known(one)} THEN array({_NOTHING_ASKED}) "
+        f"WHEN {no_text} AND {_all_known(several)} THEN transform({several}, ids -> {_NOTHING_ASKED}) END"
+    )
+
+
+def _all_known(values: str) -> str:
+    """SQL: whether an array has elements, and none that is NULL."""
+    return f"(array_size({values}) > 0 AND forall({values}, v -> v IS NOT NULL))"
+
+
 def _known_records() -> str:
-    """SQL: the records; NULL where there is none, or one of a shape that isn't known: then the whole call is unreadable."""
-    known = "array_size(given) > 0 AND forall(given, r -> r.messages IS NOT NULL OR r.text IS NOT NULL)"
-    return _let(_records(), "given", f"CASE WHEN {known} THEN given END")
+    """SQL: the records; NULL where there is none, or one of a shape that isn't known: then the whole call is unreadable.
+
+    Rows of a table have the same columns: where one of them has a prompt, those with null in its place have none.
+    """
+    known = "r -> r.messages IS NOT NULL OR r.text IS NOT NULL"
+    table = f"(q.dataframe_split IS NOT NULL OR {_all_known(_listed_inputs('struct<none: binary>'))})"
+    filled = f"transform(given, r -> CASE WHEN r.messages IS NULL AND r.text IS NULL THEN {_NOTHING_ASKED} ELSE r END)"
+    return _let(
+        _records(),
+        "given",
+        f"CASE WHEN array_size(given) > 0 AND forall(given, {known}) THEN given "
+        f"WHEN exists(given, {known}) AND {table} THEN {filled} END",
+    )
 
 
 def _split_records() -> str:
@@ -335,7 +369,7 @@ def _answers() -> str:
     listed = f"zip_with({_listed_answers('binary')}, {_listed_answers(_ANSWER)}, (s, f) -> {_answer()})"
     data = _get("a.data", "array<struct<none: binary>>")
     embedded = f"transform({data}, v -> named_struct('known', true, 'text', CAST(NULL AS string)))"
-    streamed = "array(named_struct('known', true, 'text', stream.text))"
+    streamed = f"coalesce({_streamed_by_prompt()}, array(named_struct('known', true, 'text', stream.text)))"
     # What most answers are, in generated code: the lambdas below say the same and are interpreted.
     choice = _text("resp", "$[0].choices[0].message.content")
     chat = f"CASE WHEN a.predictions IS NULL AND {choice} IS NOT NULL THEN array(named_struct('known', true, 'text', {choice})) END"
@@ -353,18 +387,36 @@ def _unknown() -> str:
 
 def _answers_by_prompt() -> str:
     """SQL: of a completion of several prompts each prompt's first choice; NULL for another number of choices."""
-    prompts = f"array_size({_get('q.prompt', 'array<binary>')})"
     kind = "array<struct<index: bigint, text: binary, message: struct<content: variant>>>"
     order = "(l, r) -> CASE WHEN l.index < r.index THEN -1 WHEN l.index > r.index THEN 1 ELSE 0 END"
     choices = f"array_sort({_get('resp', kind, '$[0].choices')}, {order})"
-    choice = "choices[i * CAST(array_size(choices) / prompts AS int)]"
+    choice = "choices[i * CAST(array_size(choices) / array_size(records) AS int)]"
     text = f"coalesce(CAST(c.text AS string), {_content('c.message.content')})"
     answer = _let(choice, "c", f"named_struct('known', true, 'text', {text})")
     chosen = (
-        "CASE WHEN array_size(choices) >= prompts AND array_size(choices) % prompts = 0 "
-        f"THEN transform(sequence(0, prompts - 1), i -> {answer}) END"
+        "CASE WHEN array_size(choices) >= array_size(records) AND array_size(choices) % array_size(records) = 0 "
+        f"THEN {_per_prompt(answer)} END"
     )
-    return f"CASE WHEN {prompts} > 1 THEN {_let(prompts, 'prompts', _let(choices, 'choices', chosen))} END"
+    return f"CASE WHEN {_SEVERAL_PROMPTS} THEN {_let(choices, 'choices', chosen)} END"
+
+
+def _streamed_by_prompt() -> str:
+    """SQL: the same of a streamed completion, from the text of all chunks."""
+    kind = "array<struct<choices: array<struct<index: bigint, text: binary>>>>"
+    chunks = f"transform({_get('resp', kind, '$[0]')}, e -> coalesce(e.choices, array()))"
+    choices = f"filter(flatten({chunks}), c -> c.text IS NOT NULL)"
+    each = "CAST(n / array_size(records) AS int)"
+    of_prompt = f"filter(choices, c -> coalesce(c.index, 0) = i * {each})"
+    text = f"array_join(transform({of_prompt}, c -> CAST(c.text AS string)), '')"
+    answer = f"named_struct('known', true, 'text', {text})"
+    chosen = f"CASE WHEN n % array_size(records) = 0 THEN {_per_prompt(answer)} END"
+    number = "1 + array_max(transform(choices, c -> c.index))"
+    return f"CASE WHEN {_SEVERAL_PROMPTS} THEN {_let(choices, 'choices', _let(number, 'n', chosen))} END"
+
+
+def _per_prompt(answer: str) -> str:
+    """SQL: an array of answers, one per prompt ``i``."""
+    return f"transform(sequence(0, array_size(records) - 1), i -> {answer})"
 
 
 def _lines_as_array(column: str) -> str:
@@ -425,7 +477,19 @@ def _streamed_text() -> str:
         f"CASE WHEN array_size(deltas) > 0 THEN array_join(transform({last}, d -> d.text), '') END",
     )
     completed = _last("events", "e", "e.response.output")
-    return f"coalesce({_items_text(completed)}, {_items_text('transform(events, e -> e.item)')}, {joined})"
+    spoken = _let(joined, "joined", f"coalesce(nullif(joined, ''), {_streamed_parts()}, joined)")
+    return f"coalesce({_items_text(completed)}, {_items_text('transform(events, e -> e.item)')}, {spoken})"
+
+
+def _streamed_parts() -> str:
+    """SQL: the text of chunks whose content is a list of parts; reasoning has none. NULL without any.
+
+    Source: Databricks, "Query reasoning models".
+    """
+    kind = "array<struct<choices: array<struct<index: bigint, delta: struct<content: array<struct<text: binary>>>>>>>"
+    chunks = f"transform({_get('resp', kind, '$[0]')}, e -> coalesce(e.choices, array()))"
+    first = f"filter(flatten({chunks}), c -> coalesce(c.index, 0) = 0 AND c.delta.content IS NOT NULL)"
+    return f"nullif(array_join(transform(flatten(transform({first}, c -> c.delta.content)), p -> CAST(p.text AS string)), ''), '')"
 
 
 def _items_text(items: str) -> str:
@@ -490,6 +554,8 @@ def _is_feedback() -> str:
 # Longer than any of the names is no prefix that has to be looked at: the payload itself can be long.
 _IS_LINES = "left(ltrim(response), 6) RLIKE r'^(data|event|id|retry|):'"
 _NO_MESSAGES = "CAST(NULL AS array<struct<role: string, content: string>>)"
+_NOTHING_ASKED = f"named_struct('messages', coalesce({_NO_MESSAGES}, array()), 'text', CAST(NULL AS string))"
+_SEVERAL_PROMPTS = "q.prompt IS NOT NULL AND array_size(records) > 1"
 _EMBEDDINGS = f"coalesce({_text('a.data', '$[0].object')} = 'embedding', false)"
 
 _REASON = """CASE
