@@ -32,6 +32,9 @@ $(VENV)/.installed: setup.py pyproject.toml conf/constraints.txt
 	$$python -m venv $(VENV)
 	$(PIP) --editable ".[local,dev]"
 	@$(BIN)/python -m jobs.java 2>/dev/null || { $(PIP) --editable ".[java]" 2>/dev/null; $(BIN)/python -m jobs.java; }
+	@# Delta's jars, into Ivy's cache: two processes that both find it empty, as tests do, would break each other's downloads.
+	@$(BIN)/python -c 'from jobs.runtime import spark_session; spark_session("setup").stop()' 2>$(VENV)/spark.log \
+	  || { cat $(VENV)/spark.log >&2; exit 1; }
 	@touch $@
 
 demo: setup  ## a month of traffic through the monitor; the page is demo-out/dashboard/index.html (ARGS="--days 8 ...")

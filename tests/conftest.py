@@ -29,6 +29,12 @@ os.environ["TZ"] = "UTC"
 time.tzset()
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from jobs.runtime import spark_session
@@ -43,7 +49,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
-    session = spark_session("tests", local_settings=settings)
+    # One after the other: where Ivy's cache is still empty, both would write to it.
+    with FileLock(shared_folder(tmp_path_factory) / "spark.lock"):
+        session = spark_session("tests", local_settings=settings)
     yield session
     session.stop()
 
@@ -72,8 +80,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Makes a folder once for all test processes: the first one that asks for it makes it, the others wait."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    root = shared_folder(tmp_path_factory)
 
     def make(name: str, build: Callable[[Path], object]) -> Path:
         folder, done = root / name, root / f"{name}.made"
