@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,11 @@ LOCAL_SETTINGS = {
     "spark.python.daemon.module": "metrics.score.daemon",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # What the UI would show of queries that are over: 2 MiB a batch of ours, and 1,000 queries are kept by default.
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.ui.retainedJobs": "100",
+    "spark.ui.retainedStages": "100",
+    "spark.ui.retainedTasks": "1000",
     # KLL sketches are object aggregates, which fall back to sorting above 128 groups by default.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "65536",
 }
@@ -200,7 +206,16 @@ def streaming_main(
 
 def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str) -> Any:
     """Start a foreachBatch query; ``trigger`` is availableNow or a duration."""
-    writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(batch)
+
+    def clean_batch(rows: DataFrame, batch_id: int) -> None:
+        try:
+            batch(rows, batch_id)
+        finally:
+            # Py4J's objects refer to each other in circles, and each keeps a plan in the JVM's memory. In a process
+            # with half a million lasting objects (torch, mlflow) Python looks for circles seldom by itself.
+            gc.collect()
+
+    writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(clean_batch)
     if trigger == AVAILABLE_NOW:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=trigger).start()

@@ -1,9 +1,10 @@
 """A backlog of many small files: rows a second, and how much memory it takes as it grows.
 
-    python -m tests.bench.bench_backlog [--files 10000] [--files-per-trigger 1000]
+    python -m tests.bench.bench_backlog [--files 10000] [--files-per-trigger 250]
 
 One row per file, scored by the tests' small models, in this process and its children (Spark's JVM, Python workers).
-Memory is what they hold at the end of each batch; it is bounded if it does not grow with the number of batches.
+Memory is taken at the end of each batch, of the JVM what living objects take (its heap is filled before it looks for
+garbage); it is bounded if it does not grow with the number of batches.
 """
 
 from __future__ import annotations
@@ -31,21 +32,26 @@ if TYPE_CHECKING:
     from schemas.config import Config
 
 
-def resident_mib() -> float:
-    """Memory of this process and all below it; pages that they share count once (PSS, see proc(5))."""
+def memory_mib(spark: SparkSession) -> float:
+    """MiB of the JVM's living objects, and of this process and its workers (PSS, see proc(5): shared pages once)."""
+    jvm: Any = spark.sparkContext._jvm
+    jvm.System.gc()
+    runtime = jvm.Runtime.getRuntime()
+    living: float = (runtime.totalMemory() - runtime.freeMemory()) / 2**20
     parents, shares = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                rollup = (entry / "smaps_rollup").read_text()
-                shares[int(entry.name)] = int(rollup.split("Pss:")[1].split()[0])
+                if (entry / "comm").read_text().strip() != "java":
+                    rollup = (entry / "smaps_rollup").read_text()
+                    shares[int(entry.name)] = int(rollup.split("Pss:")[1].split()[0])
             except (OSError, IndexError):
                 continue
     ours = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
-    return sum(shares.get(pid, 0) for pid in ours) / 2**10
+    return living + sum(shares.get(pid, 0) for pid in ours) / 2**10
 
 
 def write_files(spark: SparkSession, config: Config, files: int) -> None:
@@ -67,7 +73,7 @@ def main() -> None:
     """Run the benchmark."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--files", type=int, default=10_000)
-    arguments.add_argument("--files-per-trigger", type=int, default=1_000)
+    arguments.add_argument("--files-per-trigger", type=int, default=250)
     options = arguments.parse_args()
     spark = spark_session("bench backlog")
     held: list[float] = []
@@ -81,7 +87,7 @@ def main() -> None:
 
         def measured(*args: Any, **kwargs: Any) -> None:
             score(*args, **kwargs)
-            held.append(resident_mib())
+            held.append(memory_mib(spark))
             print(f"batch {len(held)}: {held[-1]:,.0f} MiB after {timedelta(seconds=round(time.monotonic() - began))}")
 
         score_responses.score_batch = measured
