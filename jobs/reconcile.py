@@ -29,7 +29,7 @@ from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
-from jobs.source_changes import SkippedVersion
+from jobs.source_changes import SkippedVersion, skipped_versions
 from jobs.tables import create_table, read_table, table_exists
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
@@ -117,7 +117,8 @@ def _check_ledger(spark: SparkSession, config: Config, account: Account) -> bool
         *(F.coalesce(name, F.lit(0)).alias(name) for name in ("in_scores", "in_quarantine")),
     )
     adds_up = "rows_read = rows_scored + rows_quarantined + rows_duplicate + rows_skipped"
-    balanced = f"{adds_up} AND rows_scored = in_scores AND rows_quarantined = in_quarantine"
+    some = " AND ".join(f"{name} >= 0" for name in LEDGER)
+    balanced = f"{some} AND {adds_up} AND rows_scored = in_scores AND rows_quarantined = in_quarantine"
     for row in both.where(f"NOT coalesce({balanced}, false)").orderBy(*ids).limit(EXAMPLES).collect():
         account.problems.append(_ledger_problem(row))
     if account.source_version is None:
@@ -156,18 +157,41 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     whole = config.source.starting_version is None and config.source.starting_timestamp is None
     if config.source.on_source_change == "fail" and whole:
         # Batches that read on into the next version counted rows beyond the last whole one.
-        read, now = account.batches["rows_read"], read_source(spark, config).count()
-        if not account.rows["source_rows"] <= read <= now:
+        read, then, now = account.batches["rows_read"], account.rows["source_rows"], read_source(spark, config).count()
+        # Rows that were removed since then are no longer among those of now.
+        removed = bool(skipped_versions(spark, config, after=account.source_version, until=2**62))
+        if read < then or (read > now and not removed):
             account.problems.append(
-                f"batches: {read} rows read, but the source has {account.rows['source_rows']} in version "
-                f"{account.source_version}, and {now} now"
+                f"batches: {read} rows read, but the source has {then} in version {account.source_version}, "
+                f"and {now} now"
             )
+        elif read == then and not account.rows["missing"] and _one_checkpoint(spark, config):
+            _compare_fates(account)
     scores = read_table(spark, SCORES, config.output)
     # Two rows by definition, since the key has the date; worth a look, and no error.
     dates_of_id = scores.groupBy("request_id").agg(F.count_distinct("request_date").alias("n"))
     account.rows["ids_on_two_dates"] = dates_of_id.where("n > 1").count()
     account.rows["ids_from_hash"] = scores.where(F.col("request_id").startswith(HASHED_ID)).count()
     _report(scores.groupBy(*SCORES.keys).count().where("count > 1"), "in scores more than once", account)
+
+
+def _one_checkpoint(spark: SparkSession, config: Config) -> bool:
+    """Whether the source was read once: what a second checkpoint reads again is a duplicate to it."""
+    return read_table(spark, BATCHES, config.output).select("checkpoint_id").distinct().count() == 1
+
+
+def _compare_fates(account: Account) -> None:
+    """What ``batches`` says became of the rows, against what the tables say of each."""
+    told = account.batches
+    kept = account.rows["scored"] + account.rows["quarantined"] + account.rows["forgotten"]
+    pairs = {
+        "scored or quarantined": (told["rows_scored"] + told["rows_quarantined"], kept),
+        "duplicate": (told["rows_duplicate"], account.rows["duplicate"]),
+        "skipped": (told["rows_skipped"], account.rows["skipped"]),
+    }
+    for fate, (said, found) in pairs.items():
+        if said != found:
+            account.problems.append(f"batches says that {said} rows were {fate}, the rows say {found}")
 
 
 def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:

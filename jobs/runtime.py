@@ -127,6 +127,8 @@ def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> Spark
         spark = _local_session(builder, {**LOCAL_SETTINGS, **local_settings})
     # Dates and windows are UTC whatever the cluster's zone is.
     spark.conf.set("spark.sql.session.timeZone", "UTC")
+    # JSON may repeat a key, and VARIANT refuses it; as in most readers the last one counts.
+    spark.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(ARROW_RECORDS))
     return spark
 

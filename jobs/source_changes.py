@@ -39,6 +39,10 @@ AGAIN = "--new-checkpoint reads the table again (nothing is scored twice)"
 
 CAUSES: tuple[tuple[str, str], ...] = (
     (
+        "DELTA_TIMESTAMP_GREATER_THAN_COMMIT|DELTA_STARTING_VERSION_\\w+",
+        "source.starting_timestamp is later than its newest version; start when it has one, or set an earlier time",
+    ),
+    (
         "DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SOURCE_IGNORE_DELETE",
         "{version} changed or removed rows{operation}, and source.on_source_change is fail: set it to skip (such "
         f"versions are left out and reported) or cdf (exact, with the table's change feed), or {AGAIN}",
@@ -132,6 +136,11 @@ def explained(error: Exception, config: Config) -> Exception:
         return SourceError(re.sub(r"^.*schemas\.errors\.\w+: ", "", described(error)))
     if not isinstance(error, PySparkException):
         return error
+    start = config.source.starting_version
+    to_come = re.search(r"DELTA_VERSION_NOT_FOUND.*? version (\d+)\. Available versions: \[\d+, (\d+)\]", text)
+    if to_come and start is not None and int(to_come[1]) == start > int(to_come[2]):
+        said = f"source.starting_version is {start}, and its newest version is {to_come[2]}; set another"
+        return SourceError(f"{source_identifier(config.source)}: {said}.")
     for conditions, sentence in CAUSES:
         if re.search(rf"\b({conditions})\b", text):
             version = re.search(r"at version (\d+)", text)

@@ -21,7 +21,7 @@ QUARANTINE = Table(
     name="quarantine",
     comment="Rows of the inference table that can't be unpacked.",
     columns=columns(
-        ("source_row_hash", "string", "SHA-256 over all columns of the source row (hex)"),
+        ("source_row_hash", "string", "SHA-256 over id, time, status and payloads of the source row (hex)"),
         ("request_id", "string", "The log's id of the request"),
         ("request_time", "timestamp", "When the endpoint received the request (UTC)"),
         ("reason", "string", ", ".join(REASONS)),

@@ -49,6 +49,17 @@ RESPONSES_ANSWER = json.dumps(
         "usage": {"input_tokens": 12, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 7}},
     }
 )
+HISTORY = '[{"role": "user", "content": "P"}]'
+AGENT_TURN = json.dumps(
+    {
+        "input": [
+            {"role": "user", "content": "Q"},
+            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "r"},
+        ]
+    }
+)
 REFUSAL = '{"object": "response", "output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}]}'
 ONLY_CALLS = '{"object": "response", "output": [{"type": "function_call", "call_id": "c", "name": "f"}]}'
 CHUNKS: list[dict[str, Any]] = [
@@ -196,6 +207,19 @@ READABLE = {
     "stream, completions of several prompts": ('{"prompt": ["A", "B"], "n": 2}', sse(PROMPTS_CHUNKS), [("A", "1a"), ("B", "2b")]),
     "stream, content parts": (HI, sse(PARTS_CHUNKS), [("Hi", "Hello")]),
     "chat, content parts in the answer": (HI, '{"choices": [{"message": {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}, {"type": "text", "text": "Hello"}]}}]}', [("Hi", "Hello")]),
+    "choices out of order": (HI, '{"choices": [{"index": 1, "message": {"content": "second"}}, {"index": 0, "message": {"content": "first"}}]}', [("Hi", "first")]),
+    "predictions with choices out of order": ('{"inputs": ["Q"]}', '{"predictions": [{"choices": [{"index": 1, "text": "second"}, {"index": 0, "text": "first"}]}]}', [("Q", "first")]),
+    "Responses, second turn of an agent": (AGENT_TURN, RESPONSES_ANSWER, [("Q", "A")]),
+    "records with a history": (f'{{"dataframe_records": [{{"query": "Q", "history": {HISTORY}}}]}}', '["A"]', [("Q", "A")]),
+    "split with a history": (f'{{"dataframe_split": {{"columns": ["query", "history"], "data": [["Q", {HISTORY}]]}}}}', '["A"]', [("Q", "A")]),
+    "inputs with a history": (f'{{"inputs": {{"query": "Q", "history": {HISTORY}}}}}', '["A"]', [("Q", "A")]),
+    "an only prediction with usage": ('{"inputs": ["Q"]}', '{"predictions": {"content": "A", "usage": {"prompt_tokens": 6, "completion_tokens": 1}}}', [("Q", "A")]),
+    "bare array with usage": (HI, '[{"result": "A", "usage": {"prompt_tokens": 6, "completion_tokens": 1}}]', [("Hi", "A")]),
+    "usage that can't be": (HI, '{"content": "A", "usage": {"prompt_tokens": 9223372036854775807, "completion_tokens": -5}}', [("Hi", "A")]),
+    "an error beside a choice without content": (HI, '{"choices": [{"message": {"content": null}}], "error": {"code": "overloaded"}}', [("Hi", None)]),
+    "Responses, failed": (RESPONSES, '{"object": "response", "status": "failed", "error": {"code": "server_error"}, "output": []}', [("Q", None)]),
+    "stream, nothing but an error": (HI, sse([{"error_code": "INTERNAL_ERROR", "message": "m"}]), [("Hi", None)]),
+    "JSON with a repeated key": ('{"prompt": "P", "prompt": "Q"}', HELLO, [("Q", "Hello")]),
     "response not logged": (HI, None, [("Hi", None)]),
     "nothing logged": (None, None, [(None, None)]),
     "request not logged": (None, HELLO, [(None, "Hello")]),
@@ -240,6 +264,14 @@ UNREADABLE = {
         '{"choices": [{"text": "1"}]}',
         "length_mismatch",
     ),
+    "streamed choices of a number that can't be": (
+        '{"prompt": ["A", "B"]}',
+        json.dumps(
+            [{"object": "text_completion.chunk", "choices": [{"index": i, "text": "1"}]} for i in (0, 2**63 - 1)]
+        ),
+        "length_mismatch",
+    ),
+    "garbage that ends in its own length": ('{"prompt": "a"},19]', HELLO, "invalid_request_json"),
     "5,000 levels": (f'{{"prompt": "Q", "x": {nested(5000)}}}', HELLO, "invalid_request_json"),
     "5,000 levels in the answer": (HI, nested(5000), "invalid_response_json"),
     "nothing but 900 levels": (nested(900), HELLO, "unknown_request_shape"),
@@ -268,6 +300,9 @@ USAGE: dict[str, tuple[int, int, int | None]] = {
     "Responses, only the output of a call": (12, 3, 7),
     "predictions with usage": (6, 1, None),
     "usage, the other spelling": (4, 5, None),
+    "an only prediction with usage": (6, 1, None),
+    "bare array with usage": (6, 1, None),
+    "Responses, second turn of an agent": (12, 3, 7),
 }
 
 GUARDRAIL = json.dumps(
@@ -295,4 +330,22 @@ ERROR_CODES: list[tuple[int, str, str | None]] = [
     (200, sse([*CHUNKS[:2], {"error": {"code": "overloaded"}}]), "overloaded"),
     (200, '{"error_code": "BAD_REQUEST", "message": "m"}', "BAD_REQUEST"),
     (200, '{"content": "A", "code": "x"}', None),
+    (200, '{"content": "A", "error": null}', None),
+    (200, '{"content": "A", "error": ""}', None),
+    (200, '{"choices": [{"message": {"content": null}}], "error": {"code": "overloaded"}}', "overloaded"),
+    (
+        200,
+        '{"object": "response", "status": "failed", "error": {"code": "server_error"}, "output": []}',
+        "server_error",
+    ),
+    (200, '{"object": "response", "error": {"message": "m"}, "output": []}', "error"),
+    (200, sse([{"error_code": "INTERNAL_ERROR", "message": "m"}]), "INTERNAL_ERROR"),
+    (200, json.dumps([*CHUNKS[:2], {"error_code": "INTERNAL_ERROR", "message": "m"}]), "INTERNAL_ERROR"),
+    (
+        200,
+        json.dumps([*DELTAS, {"type": "response.failed", "response": {"error": {"code": "server_error"}}}]),
+        "server_error",
+    ),
+    (200, json.dumps([*DELTAS, {"type": "error", "code": "server_error"}]), "server_error"),
+    (200, json.dumps([*DELTAS, {"type": "error", "message": "m"}]), "error"),
 ]

@@ -66,10 +66,10 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
 
     Returns:
         ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
-        are 1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1.
+        are 1 / sampling_fraction; a fraction that is none weighs 1.
     """
     # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
-    weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
+    weight = F.coalesce(1 / F.when(F.col("sampling_fraction").between(1e-9, 1), F.col("sampling_fraction")), F.lit(1.0))
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
     window = (*GROUP, "end")
     long = (

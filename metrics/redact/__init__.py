@@ -8,6 +8,7 @@ whatever else only its meaning makes personal are **not** recognised: no pattern
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -24,6 +25,9 @@ EXCERPT_CHARS = 500
 WINDOWS = (1_500, 6_000, 24_000)
 """How many characters are looked at: more only where masks have shortened those before to less than an excerpt."""
 
+_ESCAPED = re.compile(r"\\u([0-9A-Fa-f]{4})")
+"""A character as JSON may have it: some writers escape ``=``, ``+`` and ``&``, which are parts of secrets."""
+
 TAIL_CHARS = 500
 """What is dropped at the end of a window: an address or a number there may be cut, and so not recognised."""
 
@@ -31,10 +35,14 @@ TAIL_CHARS = 500
 def redacted(text: str | None) -> str | None:
     """The first 500 characters of a text, with personal data and secrets masked by words such as ``[email]``.
 
+    Characters that JSON has escaped become what they stand for.
+
     Never raises, whatever the text; NULL stays NULL.
     """
     if text is None:
         return None
+    text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if "\\u" in text else text
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     kept = ""
     for seen in WINDOWS:
         masked = _masked(text[:seen])

@@ -11,7 +11,7 @@ from metrics.redact.search import ESCAPE, IN_UUID, START, UUID, replace, skip
 
 _EMAIL = re.compile(
     r"(?<![\w.!#$%&*+/=?^{|}~-])(?:(?<=\\)[nrt](?=[\w.+-]))?+"
-    r"(?!git@)(?P<value>(?:[\w.!#$%&*+/=?^{|}~-]|\\u[0-9A-Fa-f]{4})++@"
+    r"(?!git@)(?P<value>(?:[\w.!#$%&*+/=?^{|}~-]|\\u[0-9A-Fa-f]{4})++[@\uff20]"
     r"(?:(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}|(?:[\w-]+\.)+[^\W\d_][\w-]+)"
     r"|[\w.+-]++\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,64}(?:(?:\.|\s?[\[({]\s?(?:dot|punkt)\s?[\])}]\s?)[\w-]{1,64}){1,5}"
     r")|(?<![\w.+-])(?P<encoded>[\w.+-]++%40(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})",
@@ -75,7 +75,7 @@ _DATE = re.compile(r"[(]?(?:\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})|(?:19|20)\d\d
 
 def mask_accounts(text: str) -> str:
     """Masks e-mail addresses, IBANs and payment cards."""
-    if "@" in text or "%40" in text or re.search(r"(?i)[\[({]\s?at\s?[\])}]", text):
+    if "@" in text or "\uff20" in text or "%40" in text or re.search(r"(?i)[\[({]\s?at\s?[\])}]", text):
         text = replace(text, _EMAIL, _email, "[email]")
     if re.search(r"\d", text):
         text = replace(text, _IBAN, _iban, "[iban]")

@@ -7,7 +7,8 @@ payload tables. Any other Delta log is read with a map from our names to SQL exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException, ParseException
@@ -17,7 +18,7 @@ from schemas.errors import SourceError
 from schemas.source import COMMON_COLUMNS
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from schemas.config import ServedEntity
 
@@ -33,6 +34,12 @@ LAST_MS = 253_402_300_799_999
 
 HASHED_ID = "hash:"
 """What the id of a request begins with that the log has no id for; a SHA-256 of its payloads and time follows."""
+
+IDENTITY = ("request_id", "request_time", "status_code", "request", "response")
+"""Columns that make a row of the source what it is (``source_row_hash``). The others come and go with its schema."""
+
+LEAST_FRACTION = 1e-9
+"""A smaller sampling fraction is a mistake."""
 
 ENTITY_COLUMNS = ("served_entity_id", "entity_name", "entity_version")
 """Of a table in the form of ``system.serving.served_entities``."""
@@ -67,7 +74,8 @@ def with_common_columns(
 ) -> DataFrame:
     """The rows of an inference table with the column names that the rest of the monitor uses.
 
-    Columns that the log lacks are NULL, and so is a time outside the years 1970 to 9999. A row without a request id
+    Columns that the log lacks are NULL, and so are a time outside the years 1970 to 9999 and a sampling fraction that
+    is none. A row without a request id
     gets one from a hash of its payload and time. ``request_date`` is the UTC date of ``request_time``, whatever date
     column the source has; the session's time zone must be UTC.
 
@@ -84,27 +92,32 @@ def with_common_columns(
     """
     types = dict(source.dtypes)
     expressions = dict(columns or {}) if dialect == "columns" else _expressions(dialect, types)
-    row_hash = F.sha2(F.to_json(F.struct(*(F.col(f"`{name}`") for name in sorted(types)))), 256)
     try:
-        found = source.select(
-            *(
-                F.expr(_cast(expressions[name], type_) if name in expressions else f"CAST(NULL AS {type_})").alias(name)
-                for name, type_ in COMMON_COLUMNS.items()
-            ),
-            row_hash.alias("source_row_hash"),
-        )
+        with _lenient(source.sparkSession):
+            found = source.select(
+                *(
+                    F.expr(_cast(expressions[name], type_) if name in expressions else f"CAST(NULL AS {type_})").alias(
+                        name
+                    )
+                    for name, type_ in COMMON_COLUMNS.items()
+                ),
+            )
     except (AnalysisException, ParseException) as error:
         if dialect != "columns":
             raise
         raise SourceError(f"source.columns can't be used: {_first_line(error)}") from error
+    fraction = F.col("sampling_fraction")
+    row_hash = F.sha2(F.to_json(F.struct(*IDENTITY)), 256)
     time = F.when(F.year("request_time").between(1970, 9999), F.col("request_time"))
     hashed = (F.coalesce(part, F.lit("\0")) for part in (F.col("request"), F.col("response"), time.cast("string")))
     payload_hash = F.sha2(F.concat_ws("\x1f", *hashed), 256)
     given_id = F.when(F.trim("request_id") != "", F.col("request_id"))
     return (
-        _with_entities(found, served_entities)
+        _with_entities(found.withColumn("source_row_hash", row_hash), served_entities)
         .withColumns(
             {
+                # Its reciprocal is a weight: NaN would be the sum of all, and so would next to nothing.
+                "sampling_fraction": F.when(fraction.between(LEAST_FRACTION, 1), fraction),
                 "request_id": F.coalesce(given_id, F.concat(F.lit(HASHED_ID), payload_hash)),
                 "request_time": time,
                 "request_date": F.to_date(time),
@@ -113,6 +126,17 @@ def with_common_columns(
         )
         .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
     )
+
+
+@contextmanager
+def _lenient(spark: SparkSession) -> Iterator[None]:
+    """Expressions that are made within give NULL where they would fail on a row: users' expressions are among them."""
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", "false")
+    try:
+        yield
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", str(before))
 
 
 def _cast(expression: str, type_: str) -> str:

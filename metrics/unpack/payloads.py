@@ -10,6 +10,7 @@ The expressions are SQL text: the JVM parses one string faster than Python can b
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -26,25 +27,42 @@ REQUEST_FIELDS = (
 RESPONSE_FIELDS = ("predictions", "data", "usage", "error_code", "error", "code", "message", "databricks_output")
 """Fields that are looked at more than once, without the long ones: ``messages``, ``choices``, ``output``."""
 
+TOKENS = {
+    "usage_input_tokens": ("$.prompt_tokens", "$.input_tokens"),
+    "usage_output_tokens": ("$.completion_tokens", "$.output_tokens"),
+    "cached_input_tokens": ("$.prompt_tokens_details.cached_tokens", "$.input_tokens_details.cached_tokens"),
+}
+"""The log's token counts, and where usage has them."""
+
+MOST_TOKENS = 2**31 - 1
+MOST_CHOICES = 100_000
+"""Larger numbers in a payload are no counts."""
+
 _MESSAGE = "struct<role: binary, content: variant>"
 _ITEM = "struct<type: binary, content: variant>"
-_RECORD = f"struct<messages: array<{_MESSAGE}>, {', '.join(f'{name}: variant' for name in PROMPT_FIELDS)}>"
+_ASKED_ITEM = "struct<role: binary, type: binary, content: variant>"
+_RECORD = (
+    f"struct<messages: array<{_MESSAGE}>, history: array<{_MESSAGE}>, "
+    f"{', '.join(f'{name}: variant' for name in PROMPT_FIELDS)}>"
+)
 _ANSWER = (
     f"struct<messages: array<{_MESSAGE}>, choices: variant, output: variant, content: variant, "
     f"{', '.join(f'{name}: binary' for name in ANSWER_FIELDS if name != 'output')}>"
 )
-_IDS = "conversation_id: binary, user_id: binary, user: binary"
-_FIRST = f"struct<{_IDS}, context: struct<{_IDS}>>"
+_IDS = "conversation_id: variant, user_id: variant, user: variant"
+_PERSON = f"struct<{_IDS}, context: struct<{_IDS}>, metadata: struct<{_IDS}>>"
 _EVENT = (
-    "struct<type: binary, item_id: binary, delta: variant, usage: variant, error: variant, "
+    "struct<type: binary, item_id: binary, delta: variant, usage: variant, error: variant, error_code: binary, code: binary, "
     f"choices: array<struct<index: bigint, delta: struct<content: binary>, text: binary>>, item: {_ITEM}, "
-    f"response: struct<output: array<{_ITEM}>, usage: variant>, databricks_output: struct<error: variant>>"
+    f"response: struct<output: array<{_ITEM}>, usage: variant, error: variant>, databricks_output: struct<error: variant>>"
 )
 """Types to read payloads as, in one call. What is of another type becomes NULL, and only a JSON string can be a binary.
 
 A part that is read as VARIANT is built anew, which is slow: that is for what has to be looked at twice.
 """
 
+
+_SEAL = random.SystemRandom().randrange(2**52, 2**53)
 
 # \\uD800 to \\uDBFF without its second half, and a second half without its first; not after an escaped backslash.
 _EVEN = r"(?<!\\)((?:\\\\)*)"
@@ -56,8 +74,8 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
     """Adds what the payloads hold to rows with common column names (dialects.py).
 
     Returns:
-        The rows with ``exchanges`` (array of prompt, response, context), ``kind``,
-        ``conversation_id``, ``end_user``, ``error_code``, the log's token counts ``usage_input_tokens``,
+        The rows with ``exchanges`` (array of prompt, response, context, end user, conversation id), ``kind``,
+        ``conversation_id`` and ``end_user`` (of the call, else of its first input), ``error_code``, the log's token counts ``usage_input_tokens``,
         ``usage_output_tokens`` and ``cached_input_tokens`` (NULL for a batched call: they can't be divided),
         ``reason`` and ``detail`` (why the row can't be unpacked; NULL when it can) and ``skip`` (feedback, no traffic).
         Requests that failed are never unreadable: whatever their payloads are, they are the error rate.
@@ -81,11 +99,14 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
         )
         .selectExpr(
             "*",
-            f"{_get('coalesce(q.dataframe_records, q.inputs, q.instances)', _FIRST, '$[0]')} AS first",
+            f"{_people()} AS people",
+            f"{_CONVERSATION} AS conversation",
+            f"{_END_USER} AS person",
             f"{_known_records()} AS records",
             f"{_is_feedback()} AS skip",
-            f"coalesce(a.usage, stream.usage, {_get('a.predictions', 'variant', '$[0].usage')}) AS usage",
+            f"{_usage()} AS usage",
         )
+        .selectExpr("*", *(f"{_tokens(*paths)} AS {name}" for name, paths in TOKENS.items()))
         .selectExpr("*", f"CASE WHEN ok AND response IS NOT NULL THEN {_answers()} END AS answers")
         .selectExpr("*", f"{_unknown()} AS unknown")
         .selectExpr("*", f"{_error_code()} AS error_code")
@@ -99,36 +120,35 @@ def unpack_payload(rows: DataFrame) -> DataFrame:
             f"CASE WHEN NOT skip AND reason IS NULL THEN {_EXCHANGES} END AS exchanges",
             f"CASE WHEN records IS NULL THEN 'unknown' WHEN {_not_null('q.prompt')} IS NOT NULL THEN 'completion' "
             f"WHEN {_EMBEDDINGS} THEN 'embedding' ELSE 'chat' END AS kind",
-            f"{_named('conversation_id', 'q.context', 'q.databricks_options')} AS conversation_id",
-            f"coalesce({_named('user_id', 'q.context', 'q.metadata')}, {_text('q.user')}, {_whole_number('q.user')}, "
-            "CAST(first.context.user AS string), CAST(first.user AS string)) AS end_user",
+            "coalesce(conversation, get(people, 0).conversation_id) AS conversation_id",
+            "coalesce(person, get(people, 0).end_user) AS end_user",
             "error_code",
-            f"CASE WHEN {one_input} THEN {_tokens('$.prompt_tokens', '$.input_tokens')} END AS usage_input_tokens",
-            f"CASE WHEN {one_input} THEN {_tokens('$.completion_tokens', '$.output_tokens')} END AS usage_output_tokens",
-            f"CASE WHEN {one_input} THEN "
-            f"{_tokens('$.prompt_tokens_details.cached_tokens', '$.input_tokens_details.cached_tokens')} END "
-            "AS cached_input_tokens",
+            *(
+                f"CASE WHEN {one_input} AND {name} BETWEEN 0 AND {MOST_TOKENS} THEN {name} END AS {name}"
+                for name in TOKENS
+            ),
         )
     )
 
 
 def explode_exchanges(unpacked: DataFrame) -> DataFrame:
-    """One row per exchange, with ``exchange_index``, ``prompt``, ``response`` and ``context``, of the rows that have any."""
-    payload = ("request", "response", "exchanges", "reason", "detail", "skip")
+    """One row per exchange, with ``exchange_index`` and what belongs to the exchange, of the rows that have any."""
+    own = ("prompt", "response", "context", "end_user", "conversation_id")
+    payload = ("request", "response", "exchanges", "reason", "detail", "skip", "end_user", "conversation_id")
     others = [name for name in unpacked.columns if name not in payload]
     return (
         unpacked.where(F.col("exchanges").isNotNull())
         .select(*others, F.posexplode("exchanges").alias("exchange_index", "exchange"))
-        .select(*others, "exchange_index", "exchange.prompt", "exchange.response", "exchange.context")
+        .select(*others, "exchange_index", *(f"exchange.{name}" for name in own))
     )
 
 
 def _pair(text: str) -> str:
-    """SQL: VARIANT of an array of a JSON text and its length.
+    """SQL: VARIANT of an array of a JSON text and a number that no payload can know.
 
-    ``try_parse_json`` accepts garbage after the text; between a text and its length there can't be any.
+    ``try_parse_json`` accepts garbage after the text; between a text and this number there can't be any.
     """
-    return f"try_parse_json(concat('[', {text}, ',', octet_length({text}), ']'))"
+    return f"try_parse_json(concat('[', {text}, ',{_SEAL}]'))"
 
 
 def _whole(pair: str, text: str) -> str:
@@ -137,13 +157,13 @@ def _whole(pair: str, text: str) -> str:
     Lone surrogates, which JSON allows and VARIANT refuses, are replaced by U+FFFD in a second try.
     """
 
-    def checked(value: str, text: str) -> str:
-        alone = f"try_variant_get({value}, '$[1]', 'int') = octet_length({text}) AND try_variant_get({value}, '$[2]', 'variant') IS NULL"
+    def checked(value: str) -> str:
+        alone = f"try_variant_get({value}, '$[1]', 'bigint') = {_SEAL} AND try_variant_get({value}, '$[2]', 'variant') IS NULL"
         return f"CASE WHEN {alone} THEN {value} END"
 
     repaired = f"regexp_replace(regexp_replace({text}, r'{_LONE_HIGH}', '$1\ufffd'), r'{_LONE_LOW}', '$1\ufffd')"
-    second = _let(repaired, "whole", _let(_pair("whole"), "pair", checked("pair", "whole")))
-    return f"coalesce({checked(pair, text)}, CASE WHEN contains({text}, r'\\u') THEN {second} END)"
+    second = _let(repaired, "whole", _let(_pair("whole"), "pair", checked("pair")))
+    return f"coalesce({checked(pair)}, CASE WHEN contains({text}, r'\\u') THEN {second} END)"
 
 
 def _let(value: str, name: str, body: str) -> str:
@@ -180,15 +200,67 @@ def _first_text(*values: str) -> str:
     return f"coalesce({', '.join(_text(value) for value in values)})"
 
 
-def _named(name: str, *places: str) -> str:
-    """SQL: a string that the request has under a name: in one of the places, else in its first input or that one's context."""
-    given = [_text(place, f"$.{name}") for place in places]
-    return f"coalesce({', '.join([*given, f'CAST(first.context.{name} AS string)', f'CAST(first.{name} AS string)'])})"
+def _id(value: str, path: str = "$") -> str:
+    """SQL: an id, which is a string or a whole number, as text."""
+    return f"coalesce({_text(value, path)}, CAST({_get(value, 'bigint', path)} AS string))"
 
 
-def _whole_number(value: str) -> str:
-    """SQL: a whole number, as text."""
-    return f"CAST({_get(value, 'bigint')} AS string)"
+def _people() -> str:
+    """SQL: array<struct<end_user, conversation_id>>, one per input of the call, where inputs name them each.
+
+    An input is a record, a row of a table, a position in a table by columns, or the only one there is.
+    """
+    inputs = "coalesce(q.inputs, q.instances)"
+    listed = _get(f"coalesce(q.dataframe_records, {inputs})", f"array<{_PERSON}>")
+    of_record = _person(
+        *(f"p.{place}{name}" for place in ("context.", "metadata.", "") for name in ("user_id", "user"))
+    )
+    conversation = f"coalesce({', '.join(_id(f'p.{place}conversation_id') for place in ('context.', 'metadata.', ''))})"
+    records = f"transform({listed}, p -> named_struct('end_user', {of_record}, 'conversation_id', {conversation}))"
+
+    def cell(name: str) -> str:
+        return f"get(cells, array_position(names, '{name}') - 1)"
+
+    of_row = _struct(
+        _person(
+            *(_at(cell(place), name) for place in ("context", "metadata") for name in ("user_id", "user")),
+            cell("user_id"),
+            cell("user"),
+        ),
+        f"coalesce({_id(cell('context'), '$.conversation_id')}, {_id(cell('conversation_id'))})",
+    )
+    rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {of_row})"
+    split = _let(f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)", "names", rows)
+
+    one = _get(inputs, _PERSON)
+    columns = {name: _get(inputs, "array<variant>", f"$.{name}") for name in ("user_id", "user", "conversation_id")}
+    length = f"greatest({', '.join(f'array_size({values})' for values in columns.values())})"
+    at = {name: f"get({values}, i)" for name, values in columns.items()}
+    by_column = (
+        f"transform(sequence(0, {length} - 1), "
+        f"i -> {_struct(_person(at['user_id'], at['user']), _id(at['conversation_id']))})"
+    )
+    table = f"CASE WHEN {length} > 0 THEN {by_column} ELSE transform(array({one}), p -> named_struct('end_user', {of_record}, 'conversation_id', {conversation})) END"
+    # Most calls name nobody, and to find a word is cheaper than to read a table; a name may be escaped.
+    named = " OR ".join(f"contains(request, r'{part}')" for part in ('"user', "conversation_id", r"\u"))
+    return (
+        f"CASE WHEN NOT ({named}) THEN NULL WHEN q.dataframe_split IS NOT NULL THEN {split} WHEN {listed} IS NOT NULL THEN {records} "
+        f"WHEN {inputs} IS NOT NULL THEN {table} END"
+    )
+
+
+def _person(*values: str) -> str:
+    return f"coalesce({', '.join(_id(value) for value in values)})"
+
+
+def _struct(end_user: str, conversation: str) -> str:
+    return f"named_struct('end_user', {end_user}, 'conversation_id', {conversation})"
+
+
+def _usage() -> str:
+    """SQL: the log's token counts: of the answer, of a stream's last chunk that has them, of the only prediction."""
+    places = [_get("a.predictions", "variant", path) for path in ("$[0].usage", "$.usage")]
+    return f"coalesce(a.usage, stream.usage, {', '.join(places)}, {_get('resp', 'variant', '$[0][0].usage')})"
 
 
 def _tokens(*paths: str) -> str:
@@ -213,6 +285,16 @@ def _messages(messages: str) -> str:
     )
 
 
+def _items_as_messages(items: str) -> str:
+    """SQL: array<_ASKED_ITEM>, items of the Responses API, as array<struct<role, content>> of strings.
+
+    Only a message is said by somebody: reasoning, a call and its output have their type in the role's place.
+    """
+    kind = "CAST(m.type AS string)"
+    role = f"coalesce(CAST(m.role AS string), CASE WHEN {kind} <> 'message' THEN {kind} END)"
+    return f"transform({items}, m -> named_struct('role', {role}, 'content', {_content('m.content')}))"
+
+
 def _last_asked(messages: str) -> str:
     """SQL: content of the user's last message; what has no role was said by the user. System text is no prompt."""
     return (
@@ -227,21 +309,26 @@ def _last_answered(messages: str) -> str:
     return f"CASE WHEN array_size({chosen}) > 0 THEN try_element_at({chosen}, -1).content ELSE try_element_at({messages}, -1).content END"
 
 
+def _split_chat(history: str, query: str) -> str:
+    """SQL: array<struct<role, content>> of an array<_MESSAGE> and the query after it; NULL where one is missing."""
+    asked = f"array(named_struct('role', 'user', 'content', {_text(query)}))"
+    return (
+        f"CASE WHEN {_text(query)} IS NOT NULL AND {history} IS NOT NULL THEN concat({_messages(history)}, {asked}) END"
+    )
+
+
 def _history_record() -> str:
     """SQL: SplitChat, a query with the messages before it."""
-    history = _get("q.history", f"array<{_MESSAGE}>")
-    query = f"array(named_struct('role', 'user', 'content', {_text('q.query')}))"
-    return (
-        f"CASE WHEN {_text('q.query')} IS NOT NULL AND {history} IS NOT NULL THEN array(named_struct("
-        f"'messages', concat({_messages(history)}, {query}), 'text', CAST(NULL AS string))) END"
-    )
+    said = _split_chat(_get("q.history", f"array<{_MESSAGE}>"), "q.query")
+    record = "CASE WHEN said IS NOT NULL THEN array(named_struct('messages', said, 'text', CAST(NULL AS string))) END"
+    return _let(said, "said", record)
 
 
 def _input_records() -> str:
     """SQL: ``input`` that is a list: texts to embed, or items of the Responses API, which are one conversation."""
-    strings, items = _get("q.input", "array<binary>"), _get("q.input", f"array<{_MESSAGE}>")
+    strings, items = _get("q.input", "array<binary>"), _get("q.input", f"array<{_ASKED_ITEM}>")
     texts = f"transform({strings}, i -> named_struct('messages', {_NO_MESSAGES}, 'text', CAST(i AS string)))"
-    chat = f"array(named_struct('messages', {_messages(items)}, 'text', CAST(NULL AS string)))"
+    chat = f"array(named_struct('messages', {_items_as_messages(items)}, 'text', CAST(NULL AS string)))"
     kinds = _get("q.input", "array<struct<role: binary, type: binary>>")
     return (
         f"CASE WHEN NOT array_size({strings}) > 0 THEN NULL WHEN forall({strings}, i -> i IS NOT NULL) THEN {texts} "
@@ -267,8 +354,8 @@ def _listed_inputs(kind: str) -> str:
 def _records() -> str:
     """SQL: array<struct<messages, text>>, one per input of the call; text only without messages, both NULL where the shape is not known."""
     text = f"coalesce(CAST(s AS string), {', '.join(_content(f'f.{name}') for name in PROMPT_FIELDS)})"
-    said = f"coalesce(f.messages, {_items('f.input')})"
-    record = f"named_struct('messages', {_messages(said)}, 'text', CASE WHEN {said} IS NULL THEN {text} END)"
+    said = f"coalesce({_messages('f.messages')}, {_items('f.input')}, {_split_chat('f.history', 'f.query')})"
+    record = f"named_struct('messages', {said}, 'text', CASE WHEN {said} IS NULL THEN {text} END)"
     listed = f"zip_with({_listed_inputs('binary')}, {_listed_inputs(_RECORD)}, (s, f) -> {record})"
     shapes = [
         _queries(),
@@ -285,20 +372,23 @@ def _records() -> str:
 def _queries() -> str:
     """SQL: records that are a query each, as most are; what comes after says the same, and is slower."""
     none = "array<struct<none: binary>>"
-    plain = _get("q.dataframe_records", f"array<struct<query: binary, messages: {none}, input: {none}>>")
+    plain = _get(
+        "q.dataframe_records", f"array<struct<query: binary, messages: {none}, input: {none}, history: {none}>>"
+    )
     alone = " AND ".join(f"q.{name} IS NULL" for name in ("prompt", "dataframe_split", "input", "query"))
     record = f"named_struct('messages', {_NO_MESSAGES}, 'text', CAST(r.query AS string))"
     return (
         f"CASE WHEN {alone} AND {_get('req', none, '$[0].messages')} IS NULL "
-        f"AND forall({plain}, r -> r.query IS NOT NULL AND r.messages IS NULL AND r.input IS NULL) "
+        f"AND forall({plain}, r -> r.query IS NOT NULL AND r.messages IS NULL AND r.input IS NULL AND r.history IS NULL) "
         f"THEN transform({plain}, r -> {record}) END"
     )
 
 
 def _items(value: str) -> str:
-    """SQL: items of the Responses API as array<_MESSAGE>; NULL for anything else."""
+    """SQL: items of the Responses API as array<struct<role, content>>; NULL for anything else."""
     roles = _get(value, "array<struct<role: binary>>")
-    return f"CASE WHEN exists({roles}, i -> i.role IS NOT NULL) THEN {_get(value, f'array<{_MESSAGE}>')} END"
+    items = _items_as_messages(_get(value, f"array<{_ASKED_ITEM}>"))
+    return f"CASE WHEN exists({roles}, i -> i.role IS NOT NULL) THEN {items} END"
 
 
 def _chats_by_column() -> str:
@@ -347,8 +437,9 @@ def _split_records() -> str:
     # A table with one unnamed or unknown column: its text is the prompt. Among several no guess is made.
     only = f"CASE WHEN array_size(cells) = 1 THEN {_text('cells[0]')} END"
     texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [only]
-    said = f"coalesce({_get(cell('messages'), f'array<{_MESSAGE}>')}, {_items(cell('input'))})"
-    record = f"named_struct('messages', {_messages(said)}, 'text', coalesce({', '.join(texts)}))"
+    chat, history = (_get(cell(name), f"array<{_MESSAGE}>") for name in ("messages", "history"))
+    said = f"coalesce({_messages(chat)}, {_items(cell('input'))}, {_split_chat(history, cell('query'))})"
+    record = f"named_struct('messages', {said}, 'text', coalesce({', '.join(texts)}))"
     rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {record})"
     names = f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)"
     named = _let(names, "names", rows)
@@ -372,7 +463,11 @@ def _answers() -> str:
     streamed = f"coalesce({_streamed_by_prompt()}, array(named_struct('known', true, 'text', stream.text)))"
     # What most answers are, in generated code: the lambdas below say the same and are interpreted.
     choice = _text("resp", "$[0].choices[0].message.content")
-    chat = f"CASE WHEN a.predictions IS NULL AND {choice} IS NOT NULL THEN array(named_struct('known', true, 'text', {choice})) END"
+    in_order = f"coalesce({_get('resp', 'bigint', '$[0].choices[0].index')}, 0) = 0"
+    chat = (
+        f"CASE WHEN a.predictions IS NULL AND {in_order} AND {choice} IS NOT NULL "
+        f"THEN array(named_struct('known', true, 'text', {choice})) END"
+    )
     return (
         f"CASE WHEN stream IS NOT NULL THEN {streamed} WHEN {_EMBEDDINGS} THEN {embedded} "
         f"ELSE coalesce({_answers_by_prompt()}, {chat}, {listed}) END"
@@ -410,7 +505,9 @@ def _streamed_by_prompt() -> str:
     text = f"array_join(transform({of_prompt}, c -> CAST(c.text AS string)), '')"
     answer = f"named_struct('known', true, 'text', {text})"
     chosen = f"CASE WHEN n % array_size(records) = 0 THEN {_per_prompt(answer)} END"
-    number = "1 + array_max(transform(choices, c -> c.index))"
+    # No number of choices is NULL, and then the call's answers don't match its prompts.
+    known = f"forall(choices, c -> coalesce(c.index BETWEEN 0 AND {MOST_CHOICES}, true))"
+    number = f"CASE WHEN {known} THEN 1 + CAST(array_max(transform(choices, c -> c.index)) AS int) END"
     return f"CASE WHEN {_SEVERAL_PROMPTS} THEN {_let(choices, 'choices', _let(number, 'n', chosen))} END"
 
 
@@ -435,8 +532,11 @@ def _stream() -> str:
     The usage is that of the last chunk that has any.
     """
     usage = _last("events", "e", f"coalesce({_not_null('e.usage')}, {_not_null('e.response.usage')})")
-    error = _last("events", "e", f"coalesce({_not_null('e.databricks_output.error')}, {_not_null('e.error')})")
-    body = f"named_struct('text', {_streamed_text()}, 'usage', {usage}, 'error', {error})"
+    places = ("e.databricks_output.error", "e.error", "e.response.error")
+    error = _last("events", "e", f"coalesce({', '.join(map(_not_null, places))})")
+    said = "coalesce(e.error_code, CASE WHEN CAST(e.type AS string) = 'error' THEN coalesce(e.code, e.type) END)"
+    code = f"CAST({_last('events', 'e', said)} AS string)"
+    body = f"named_struct('text', {_streamed_text()}, 'usage', {usage}, 'error', {error}, 'code', {code})"
     events = _get("resp", f"array<{_EVENT}>", "$[0]")
     return f"CASE WHEN {_is_stream()} THEN {_let(events, 'events', body)} END"
 
@@ -506,7 +606,7 @@ def _error_code() -> str:
     """SQL: the code of a failure.
 
     Of a stream that broke off after status 200, of a guardrail's block, or of the error, also where an error stands for
-    the answer in spite of status 200.
+    the answer or beside it in spite of status 200.
 
     A guardrail's block is JSON in the error's message, with its name in ``finishReason``. Messages are no codes: they can
     quote the user. So can what stands where a code belongs; if it does not look like one it becomes ``error``.
@@ -516,7 +616,11 @@ def _error_code() -> str:
     of_stream = _let(f"coalesce({_at('a.databricks_output', 'error')}, stream.error)", "broken", code)
     blocked = _text(f"try_parse_json({_text('a.message')})", "$.finishReason")
     of_status = _first_text("a.error_code", _at("a.error", "code"), _at("a.error", "type"), "a.code")
-    found = f"coalesce({of_stream}, CASE WHEN NOT ok OR unknown THEN coalesce({blocked}, {of_status}) END)"
+    # An object: answers that have an error have none, or say null or "".
+    beside = f"{_get('a.error', 'struct<none: binary>')} IS NOT NULL"
+    instead = f"CASE WHEN NOT ok OR unknown OR {beside} THEN coalesce({blocked}, {of_status}) END"
+    other = f"CASE WHEN ok AND {beside} THEN 'error' END"
+    found = f"coalesce({of_stream}, stream.code, {instead}, {other})"
     return _let(
         found, "code", r"CASE WHEN code RLIKE r'^[\w.:/-]{1,80}$' THEN code WHEN code IS NOT NULL THEN 'error' END"
     )
@@ -528,11 +632,18 @@ def _answer() -> str:
     A tool call has a choice or a message without content: it is known, and without text.
     """
     output = _get("f.output", f"array<{_ITEM}>")
+    with_index_0 = (
+        f"try_element_at(filter({_get('f.choices', 'array<variant>')}, c -> {_get('c', 'bigint', '$.index')} = 0), 1)"
+    )
+    in_order = f"coalesce({_get('f.choices', 'bigint', '$[0].index')}, 0) = 0"
+    choice = f"CASE WHEN NOT {in_order} THEN {with_index_0} ELSE {_get('f.choices', 'variant', '$[0]')} END"
     texts = [
         "CAST(s AS string)",
-        _content("f.choices", "$[0].message.content"),
-        _text("f.choices", "$[0].message.refusal"),
-        _text("f.choices", "$[0].text"),
+        _let(
+            choice,
+            "c",
+            f"coalesce({_content('c', '$.message.content')}, {_text('c', '$.message.refusal')}, {_text('c', '$.text')})",
+        ),
         f"CASE WHEN f.messages IS NOT NULL THEN {_let(_messages('f.messages'), 'agent', _last_answered('agent'))} END",
         _items_text(output),
         _content("f.content"),
@@ -573,10 +684,20 @@ _CONTEXT = """CASE
     WHEN r.text IS NOT NULL THEN to_json(array(named_struct('role', 'user', 'content', r.text)))
 END"""
 
+_CONVERSATION = (
+    f"coalesce({', '.join(_id(place, '$.conversation_id') for place in ('q.context', 'q.databricks_options'))})"
+)
+_END_USER = (
+    f"coalesce({', '.join(_id(place, f'$.{name}') for place in ('q.context', 'q.metadata') for name in ('user_id', 'user'))}, "
+    f"{_id('q.user')})"
+)
+
 _EXCHANGE = f"""named_struct(
     'prompt', CASE WHEN r.messages IS NOT NULL THEN {_last_asked("r.messages")} ELSE r.text END,
     'response', get(answers, i).text,
-    'context', {_CONTEXT}
+    'context', {_CONTEXT},
+    'end_user', coalesce(person, get(people, i).end_user),
+    'conversation_id', coalesce(conversation, get(people, i).conversation_id)
 )"""
 
 # Where the log holds neither request nor response there is still one exchange: the request was made.

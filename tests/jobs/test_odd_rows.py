@@ -18,6 +18,7 @@ from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests.models import LM_CONTEXT, word_tokenizer
@@ -38,6 +39,9 @@ HASHED = "hash:" + hashlib.sha256("\x1f".join([HI, HELLO, "2026-04-01 23:30:00"]
 HASHED_TOO = "hash:" + hashlib.sha256("\x1f".join([HI, "\0", "2026-04-01 23:30:00"]).encode()).hexdigest()
 NO_UTF8 = ("no UTF-8 in JSON", "no UTF-8, no JSON")
 
+FRACTIONS = (math.nan, math.inf, 0.0, -1.0, 1e-320, 2.0)
+"""What is no share of the requests."""
+
 ODD: dict[str, Fate] = {
     # name: (what differs from a plain chat, where it ends)
     "request too long for the log": ({"request": None, "logging_error_codes": [TOO_LONG]}, "scored"),
@@ -53,6 +57,7 @@ ODD: dict[str, Fate] = {
     "on two dates": ({}, "scored"),
     "failed, with no JSON": ({"status_code": 500, "request": "nope", "response": "nope"}, "scored"),
     "without status": ({"status_code": None}, "scored"),
+    **{f"sampled at {fraction}": ({"sampling_fraction": fraction}, "scored") for fraction in FRACTIONS},
 }
 SHAPES: dict[str, Fate] = {
     **{name: ({"request": case[0], "response": case[1]}, "scored") for name, case in READABLE.items()},
@@ -117,6 +122,15 @@ def test_prompts_responses_and_tokens(scores: dict[str, list[dict[str, Any]]], n
         assert (said, cached) == (counted(response), None)
         if alone:
             assert given == counted(prompt or None)
+
+
+def test_a_sampling_fraction_that_is_none_weighs_one(
+    spark: SparkSession, scored: Config, scores: dict[str, list[dict[str, Any]]]
+) -> None:
+    rows = [row for fraction in FRACTIONS for row in scores[f"sampled at {fraction}"]]
+    assert [math.isnan(row["sampling_fraction"]) for row in rows] == [True] * len(FRACTIONS)  # NULL, as pandas has it
+    requests = read_table(spark, PROFILE_METRICS, scored.output).where("column_name = 'requests'")
+    assert {w["weighted_count"] == w["count"] for w in requests.collect()} == {True}
 
 
 def test_bytes_that_are_no_text_stop_nothing(scores: dict[str, list[dict[str, Any]]], reasons: dict[str, str]) -> None:

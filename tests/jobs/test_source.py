@@ -213,6 +213,32 @@ def test_the_change_feed_is_exact(spark: SparkSession, tmp_path: Path) -> None:
     assert read(spark, config) == ["d", "e"]  # d as it is now, which the tables know already
 
 
+def test_a_column_that_goes_makes_no_other_row_of_an_old_one(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path, MAPPED)
+
+    def hashes() -> set[str]:
+        rows = common_rows(spark.read.format("delta").load(str(config.source.path)), config)
+        return {one["source_row_hash"] for one in rows.collect()}
+
+    before = hashes()
+    sql("ALTER TABLE {t} DROP COLUMN client_request_id")(spark, str(config.source.path))
+    assert (hashes(), len(before)) == (before, 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"starting_version": 99}, "source.starting_version is 99, and its newest version is 2"),
+        ({"starting_timestamp": "2199-01-01"}, "source.starting_timestamp is later than its newest version"),
+    ],
+)
+def test_a_start_that_is_still_to_come(
+    spark: SparkSession, tmp_path: Path, setting: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        read(spark, source_of(spark, tmp_path, **setting))
+
+
 def test_a_source_that_is_gone(spark: SparkSession, tmp_path: Path) -> None:
     config = source_of(spark, tmp_path)
     shutil.rmtree(str(config.source.path))
@@ -306,6 +332,13 @@ def test_the_command_fails_skips_and_reads_again(
     base = config.checkpoint(score_responses.HOP)
     assert checkpoint_in_use(spark, base) == f"{base}-2"
     assert checkpoint_in_use(spark, base, new=True) == f"{base}-3"
+
+
+def test_what_was_removed_after_it_was_read_is_no_problem(spark: SparkSession, scored: Callable[[str], Config]) -> None:
+    config = scored("fail")
+    sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'")(spark, str(config.source.path))
+    account = reconcile(spark, config)
+    assert (account.problems, account.rows["scored"]) == ([], 4)
 
 
 @pytest.mark.long

@@ -190,6 +190,17 @@ def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Con
     assert (account.rows["scored"], account.rows["missing"], account.days["2026-04-01"]["missing"]) == (8, 1, 1)
 
 
+def test_reconcile_doubts_what_batches_says(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+    config = copy_of(monitored, tmp_path)
+    batches = f"UPDATE delta.`{config.output.path}/batches` SET rows_duplicate = rows_duplicate"
+    spark.sql(f"{batches} + 1, rows_skipped = rows_skipped - 1 WHERE rows_skipped > 0")
+    assert reconcile(spark, monitored).problems == []
+    assert reconcile(spark, config).problems == [
+        "batches says that 4 rows were duplicate, the rows say 3",
+        "batches says that 0 rows were skipped, the rows say 1",
+    ]
+
+
 def test_reconcile_finds_an_exchange_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
     config = copy_of(monitored, tmp_path)
     spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'batch' AND exchange_index = 1")

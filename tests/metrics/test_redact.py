@@ -96,7 +96,11 @@ MASKED = {
         {"a": json.dumps({"password": 'x "y" z', "b": 1})}
     ): '{"a": "{\\"password\\": \\"[secret]\\", \\"b\\": 1}"}',
     json.dumps({"t": "hi\n+4930123456\n10.1.2.3\njane@example.com"}): '{"t": "hi\\n[phone]\\n[ip]\\n[email]"}',
-    '{"t": "\\u201c(202) 555-0143\\u201d"}': '{"t": "\\u201c[phone]\\u201d"}',
+    '{"t": "\\u201c(202) 555-0143\\u201d"}': '{"t": "“[phone]”"}',
+    '{"m": "jane.doe\\u0040example.com"}': '{"m": "[email]"}',
+    '{"m": "password\\u003dhunter22x"}': '{"m": "password=[secret]"}',
+    '{"m": "ring \\u002B49 30 1234567"}': '{"m": "ring [phone]"}',
+    "write to jane＠example.com": "write to [email]",
     '{"access_token": "opaque", "token_type": "x"}': '{"access_token": "[secret]", "token_type": "x"}',
     "api_key=abc123 rest": "api_key=[secret] rest",
     "DB_PASSWORD=correcthorse": "DB_PASSWORD=[secret]",

@@ -59,7 +59,7 @@ def test_a_text_of_1_mib(spark: SparkSession) -> None:
 def test_failed_requests_are_never_unreadable(spark: SparkSession) -> None:
     found = unpacked(spark, {"x": ("nope", '{"error_code": "BAD_REQUEST", "message": "m"}')}, status=400)["x"]
     assert (found["reason"], found["error_code"]) == (None, "BAD_REQUEST")
-    assert found["exchanges"] == [{"prompt": None, "response": None, "context": None}]
+    assert [set(exchange.values()) for exchange in found["exchanges"]] == [{None}]
 
 
 @pytest.mark.parametrize("rating", [RATING, *RATINGS])
@@ -75,12 +75,38 @@ USERS = {
     '{"dataframe_records": [{"query": "Q", "context": {"user_id": "u"}}]}': "u",
     '{"inputs": [{"query": "Q", "user": "u"}]}': "u",
     '{"messages": [], "user": null}': None,
+    '{"messages": [], "context": {"user_id": 7}}': "7",
+    '{"messages": [], "metadata": {"user": "u"}}': "u",
+    '{"inputs": {"messages": [{"role": "user", "content": "Q"}], "context": {"user_id": "u"}}}': "u",
+    '{"inputs": {"query": ["Q"], "user": ["u"]}}': "u",
+    '{"dataframe_split": {"columns": ["query", "user"], "data": [["Q", "u"]]}}': "u",
+    '{"dataframe_split": {"columns": ["query", "context"], "data": [["Q", {"user_id": "u"}]]}}': "u",
 }
+
+PEOPLE = [
+    '{"dataframe_records": [{"query": "Q", "user": "u1"}, {"text": "Q", "context": {"user_id": "u2"}}, {"text": ""}]}',
+    '{"inputs": [{"query": "Q", "user": "u1"}, {"query": "Q", "user_id": "u2"}, {"query": "Q", "user": null}]}',
+    '{"inputs": {"query": ["Q", "Q", "Q"], "user": ["u1", "u2"]}}',
+    '{"dataframe_split": {"columns": ["query", "user"], "data": [["Q", "u1"], ["Q", "u2"], ["Q", null]]}}',
+]
 
 
 def test_end_users(spark: SparkSession) -> None:
     found = unpacked(spark, {request: (request, HELLO) for request in USERS})
     assert {request: row["end_user"] for request, row in found.items()} == USERS
+
+
+def test_each_input_has_its_own_end_user(spark: SparkSession) -> None:
+    found = unpacked(spark, {request: (request, '["A1", "A2", "A3"]') for request in PEOPLE})
+    users = {request: [exchange["end_user"] for exchange in row["exchanges"]] for request, row in found.items()}
+    assert users == {request: ["u1", "u2", None] for request in PEOPLE}
+
+
+def test_conversations(spark: SparkSession) -> None:
+    of_call = '{"inputs": [{"query": "Q"}], "context": {"conversation_id": 7}}'
+    of_input = '{"inputs": {"messages": [{"role": "user", "content": "Q"}], "context": {"conversation_id": "x"}}}'
+    found = unpacked(spark, {request: (request, '["A"]') for request in (of_call, of_input)})
+    assert [found[request]["exchanges"][0]["conversation_id"] for request in (of_call, of_input)] == ["7", "x"]
 
 
 @pytest.mark.parametrize("name", READABLE)
@@ -96,7 +122,11 @@ def test_kinds(readable: dict[str, dict[str, Any]]) -> None:
 
 
 def test_a_history_is_context_and_no_prompt(readable: dict[str, dict[str, Any]]) -> None:
-    for name, said in (("SplitChat", ["P", "Q"]), ("Responses, items", ["P", "R", None, "Q"])):
+    histories = {
+        name: ["P", "Q"]
+        for name in ("SplitChat", *(f"{kind} with a history" for kind in ("records", "split", "inputs")))
+    }
+    for name, said in {**histories, "Responses, items": ["P", "R", None, "Q"]}.items():
         (exchange,) = readable[name]["exchanges"]
         assert [message.get("content") for message in json.loads(exchange["context"])] == said
 
