@@ -152,6 +152,17 @@ def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_acco
     assert reconcile(spark, monitored).problems == []
 
 
+def test_one_person_of_a_batched_call_is_forgotten(spark: SparkSession, monitored: Config) -> None:
+    two = [{"query": "mine", "user": "eve"}, {"query": "hers", "user": "mallory"}]
+    append(spark, monitored, [row("two", request=json.dumps({"dataframe_records": two}), response_body='["A1", "A2"]')])
+    run(spark, monitored)
+    assert forget.forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
+    score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
+    scores = table(spark, SCORES, monitored)
+    assert scores[scores["request_id"] == "two"]["exchange_index"].tolist() == [0]
+    assert reconcile(spark, monitored).problems == []
+
+
 def said(findings: list[doctor.Finding], check: str) -> list[tuple[str, str]]:
     return [(one.level, one.text) for one in findings if one.check == check]
 
