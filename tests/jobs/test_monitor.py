@@ -81,11 +81,11 @@ def test_a_redacted_text_names_nobody_where_a_pattern_can_know(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:
     config = config_in(tmp_path, language_model, classifier, text={"store": "redacted"})
-    append(spark, config, [row("a", prompt=" and ".join(CANARIES)), *CARRIERS])
+    append(spark, config, [row("canaries", prompt=" and ".join(CANARIES)), *CARRIERS])
     assert monitor.run_once(spark, config) == 0
     mail, key, name = CANARIES
     assert found_in(spark, config, tmp_path, [mail, key]) == []
-    assert "[email] and [key] and " in table(spark, SCORES, config).set_index("request_id").loc["a", "prompt"]
+    assert "[email] and [key] and " in table(spark, SCORES, config).set_index("request_id").loc["canaries", "prompt"]
     # A name is a word like any other; it is in the tables' excerpts, and nowhere else.
     assert {place for place, _ in found_in(spark, config, tmp_path, [name])} == {"scores", "quarantine"}
 
