@@ -57,20 +57,28 @@ def _is_environment(error: Exception) -> bool:
     return name in {"MemoryError", "OutOfMemoryError", "AcceleratorError"} or str(error).startswith("CUDA")
 
 
-def token_batches(lengths: Sequence[int], *, budget: int) -> Iterator[list[int]]:
-    """Positions in batches whose padded size (rows times longest row) stays within ``budget`` tokens.
+def token_batches(lengths: Sequence[int], *, budget: int, packed: bool = False) -> Iterator[list[int]]:
+    """Positions in batches of at most ``budget`` tokens.
 
     Rows are taken by length, longest first, so that rows of like length share a batch and padding is small. A row
     longer than the budget is a batch of its own.
+
+    Args:
+        lengths: Tokens per row.
+        budget: Tokens per batch, as the model sees it: with padding (rows times longest row), or packed, without.
+        packed: Whether the batch is packed.
     """
     batch: list[int] = []
-    longest = 0
+    tokens = longest = 0
     for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = longest or lengths[position]
-        if batch and (len(batch) + 1) * longest > budget:
+        length = lengths[position]
+        longest = longest or length
+        after = tokens + length if packed else (len(batch) + 1) * longest
+        if batch and after > budget:
             yield batch
-            batch, longest = [], lengths[position]
+            batch, tokens, longest = [], 0, length
         batch.append(position)
+        tokens += length
     if batch:
         yield batch
 

@@ -133,24 +133,39 @@ def load_tokenizer(files: ModelFiles) -> Any:
         ) from error
 
 
-def load_causal_lm(files: ModelFiles, device: str) -> Any:
-    """The causal language model in evaluation mode, fp32."""
-    return _load(AutoModelForCausalLM, files, device)
+def load_causal_lm(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
+    """The causal language model in evaluation mode."""
+    return _load(AutoModelForCausalLM, files, device, dtype)
 
 
-def load_classifier(files: ModelFiles, device: str) -> Any:
-    """The sequence classifier in evaluation mode, fp32."""
-    return _load(AutoModelForSequenceClassification, files, device)
+def load_classifier(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
+    """The sequence classifier in evaluation mode."""
+    return _load(AutoModelForSequenceClassification, files, device, dtype)
 
 
-def _load(kind: Any, files: ModelFiles, device: str) -> Any:
+def _load(kind: Any, files: ModelFiles, device: str, dtype: str) -> Any:
     try:
-        model = kind.from_pretrained(files.model, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        model = kind.from_pretrained(
+            files.model, trust_remote_code=False, use_safetensors=True, dtype=pick_dtype(dtype, device)
+        )
     except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
         raise ModelError(
             f"model {files.reference}: its weights can't be loaded ({type(error).__name__}: {error}). {_HINT}"
         ) from error
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    model.config.get_text_config().use_cache = False
+    return model
+
+
+def pick_dtype(dtype: str, device: str) -> torch.dtype:
+    """``auto`` resolved: bfloat16 where the hardware computes with it, else float32; other names as torch has them."""
+    if dtype != "auto":
+        return getattr(torch, dtype)  # type: ignore[no-any-return]
+    if device.startswith("cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if fast else torch.float32
 
 
 def context_size(model: Any, tokenizer: Any) -> int:

@@ -7,7 +7,7 @@ windows (Hugging Face documentation, "Perplexity of fixed-length models"), never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from metrics.score.batching import strided_windows, token_batches
-from metrics.score.models import ModelFiles, context_size, load_causal_lm, load_tokenizer, token_budget
+from metrics.score.batching import strided_windows
+from metrics.score.models import ModelFiles, context_size, load_causal_lm, load_tokenizer
+from metrics.score.packing import PROBE, Body
 
-HEAD_ROWS = 256
-"""Tokens whose logits exist at one time: the vocabulary times this is the largest tensor."""
+HEAD_ROWS = {"cpu": 128, "cuda": 4096}
+"""Tokens whose logits exist at one time, by device: the vocabulary times this is the largest tensor."""
+
+Head = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+"""``head(output, states, ids)``: fp32 logits (tokens, vocabulary) of hidden states (tokens, size), up to a constant per
+token; ``output`` is the output of the body that they are from, ``ids`` their tokens."""
 
 
 @dataclass(frozen=True)
 class PerplexityScorer:
     """A loaded model; ``score`` is its one use."""
 
-    model: Any
+    body: Body
+    head: Head
     tokenizer: Any
-    device: str
     context: int
-    plain_head: bool
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights, for fingerprints: float32 or bfloat16."""
+        return str(self.body.model.dtype).removeprefix("torch.")
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens."""
@@ -53,78 +62,81 @@ class PerplexityScorer:
         windows = [
             (i, *w) for i, row in enumerate(rows) if len(row) > 1 for w in strided_windows(len(row), size=self.context)
         ]
-        for batch in token_batches([end - start for _, start, _, end in windows], budget=token_budget(self.device)):
+        lengths = [end - start for _, start, _, end in windows]
+        for batch in self.body.batches(lengths):
             chosen = [windows[position] for position in batch]
-            scored = self._window_nll([rows[i][start:end] for i, start, _, end in chosen])
-            for (i, start, first, end), values in zip(chosen, scored, strict=True):
-                nll[i][first:end] = values[first - start - 1 : end - start - 1]
+            with torch.inference_mode():
+                scored = token_nll(self.body, self.head, [rows[i][start:end] for i, start, _, end in chosen])
+            values = scored.cpu().double().numpy()
+            used = 0
+            for i, start, first, end in chosen:
+                nll[i][first:end] = values[used + first - start - 1 : used + end - start - 1]
+                used += end - start - 1
         return [
             _by_segment(nll[i], [len(segment) for segment in sequence], offset=0 if bos is None else 1)
             for i, sequence in enumerate(sequences)
         ]
 
-    def _window_nll(self, windows: list[list[int]]) -> list[np.ndarray]:
-        """Negative log-likelihood of every token but the first of each window."""
-        width = max(len(window) for window in windows)
-        ids = torch.zeros(len(windows), width, dtype=torch.long)
-        for row, window in enumerate(windows):
-            ids[row, : len(window)] = torch.tensor(window)
-        with torch.inference_mode():
-            # Padding is on the right and attention is causal: padded positions can't reach real ones, so no mask.
-            lengths = [len(window) for window in windows]
-            return token_nll(self.model, ids.to(self.device), lengths, plain_head=self.plain_head)
 
-
-def token_nll(model: Any, ids: torch.Tensor, lengths: Sequence[int], *, plain_head: bool = False) -> list[np.ndarray]:
+def token_nll(body: Body, head: Head, rows: Sequence[Sequence[int]], *, mixed: bool = False) -> torch.Tensor:
     """-log p(token | tokens before it) under a causal LM, with an fp32 log-softmax.
 
+    Logits exist for a few tokens at a time: those of a whole batch would be larger than all else together.
+
     Args:
-        model: A ``transformers`` causal LM.
-        ids: (rows, width) token ids, padded on the right.
-        lengths: Real tokens per row.
-        plain_head: The logits are the output embedding of the last hidden state and nothing else (``has_plain_head``),
-            so that they can be computed for a few real tokens at a time.
+        body: The model without its head.
+        head: Its head (``find_head``).
+        rows: Token ids per text, at least one each.
+        mixed: As in ``Body.run``.
 
     Returns:
-        Per row ``lengths[row] - 1`` values in nats: the first token has none.
-
-    Raises:
-        ValueError: ``ids`` is not two-dimensional, or a length is longer than its width.
+        (tokens,) nats, fp32: row after row, ``len(row) - 1`` values each, because the first token has none.
     """
-    if ids.ndim != 2 or len(lengths) != ids.shape[0] or max(lengths) > ids.shape[1]:
-        raise ValueError(
-            f"ids must be (rows, tokens) with a length per row; got {tuple(ids.shape)} and {list(lengths)}"
-        )
-    keep = torch.arange(ids.shape[1] - 1)[None, :] < torch.tensor(lengths)[:, None] - 1
-    keep = keep.to(ids.device)
-    targets = ids[:, 1:][keep]
-    if plain_head:
-        head = model.get_output_embeddings()
-        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][keep]
-    else:
-        head = torch.nn.Identity()
-        states = model(input_ids=ids, use_cache=False).logits[:, :-1][keep]
-    parts = [
-        F.cross_entropy(head(states[i : i + HEAD_ROWS]).float(), targets[i : i + HEAD_ROWS], reduction="none")
-        for i in range(0, len(targets), HEAD_ROWS)
-    ]
-    flat = torch.cat(parts).cpu().double().numpy() if parts else np.zeros(0)
-    return np.split(flat, np.cumsum([length - 1 for length in lengths])[:-1])
+    output, states = body.run(rows, mixed=mixed)
+    device = states.device
+    ids = torch.tensor([token for row in rows for token in row], device=device)
+    follows = torch.tensor([i > 0 for row in rows for i in range(len(row))], device=device)
+    parts = []
+    for some in follows.nonzero().squeeze(1).split(HEAD_ROWS.get(device.type, HEAD_ROWS["cpu"])):
+        logits = head(output, states[some - 1], ids[some - 1])
+        parts.append(torch.logsumexp(logits, -1) - logits.gather(1, ids[some, None]).squeeze(1))
+    return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)
 
 
-def has_plain_head(model: Any) -> bool:
-    """Whether the model's logits are its output embedding applied to its last hidden state.
+def find_head(body: Body) -> Head:
+    """The head that gives a model's logits for a few tokens at a time.
 
-    Some architectures scale or cap their logits; a probe tells, without a list of names.
+    Most are the output embedding and nothing else. Some architectures scale or cap their logits; a probe tells, without
+    a list of names, and then the model's own code is called.
     """
-    ids = torch.arange(4, device=model.device)[None, :] % model.config.get_text_config().vocab_size
-    head = model.get_output_embeddings()
-    if head is None or model.base_model is model:
-        return False
+    model = body.model
+    ids = torch.arange(4, device=model.device) % model.config.get_text_config().vocab_size
+    plain = _plain_head(model)
+
+    def own(output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return body.logits(output, states[None], ids[None])[0].float()
+
     with torch.inference_mode():
-        logits = model(input_ids=ids, use_cache=False).logits
-        ours = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
-    return bool(ours.shape == logits.shape and torch.allclose(ours, logits, rtol=1e-4, atol=1e-4))
+        output, states = body.run([ids.tolist()])
+        expected = own(output, states, ids).log_softmax(-1)
+        if plain is not None and torch.allclose(
+            plain(output, states, ids).log_softmax(-1), expected, rtol=1e-4, atol=1e-4 if model.dtype == torch.float32 else 0.1
+        ):
+            return plain
+    return own
+
+
+def _plain_head(model: Any) -> Head | None:
+    """Output embedding of the last hidden state, in fp32 or with fp32 results where the hardware can."""
+    embedding = model.get_output_embeddings()
+    if embedding is None:
+        return None
+    weight, bias = embedding.weight, getattr(embedding, "bias", None)
+
+    def head(output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return F.linear(states, weight, bias).float()
+
+    return head
 
 
 def _by_segment(nll: np.ndarray, sizes: list[int], *, offset: int) -> tuple[tuple[float, int], ...]:
@@ -138,11 +150,23 @@ def _by_segment(nll: np.ndarray, sizes: list[int], *, offset: int) -> tuple[tupl
     return tuple(result)
 
 
-def load_perplexity(files: ModelFiles, device: str) -> PerplexityScorer:
-    """Load model and tokenizer.
+def load_perplexity(files: ModelFiles, device: str, dtype: str = "float32") -> PerplexityScorer:
+    """Load model and tokenizer, and find out how to run them fast.
+
+    Args:
+        files: The model.
+        device: As torch names it.
+        dtype: float32, bfloat16, or auto: bfloat16 where the hardware computes with it.
 
     Raises:
         ModelError: They can't be loaded.
     """
-    model, tokenizer = load_causal_lm(files, device), load_tokenizer(files)
-    return PerplexityScorer(model, tokenizer, device, context_size(model, tokenizer), has_plain_head(model))
+    tokenizer = load_tokenizer(files)
+    model = load_causal_lm(files, device, dtype)
+    body = Body(model, padding=0, masked=False)
+    head = find_head(body)
+    context = context_size(model, tokenizer)
+    scorer = PerplexityScorer(body, head, tokenizer, context)
+    probe = [row[:context] for row in scorer.encode(PROBE) if row]
+    body.choose(probe, lambda rows, mixed: token_nll(body, head, rows, mixed=mixed))
+    return scorer

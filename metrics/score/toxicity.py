@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from metrics.score.batching import token_batches
-from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, token_budget
+from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer
+from metrics.score.packing import PROBE, Body, padded
 from schemas.errors import ModelError
 
 
@@ -22,9 +23,9 @@ from schemas.errors import ModelError
 class ToxicityScorer:
     """A loaded classifier; ``score`` is its one use."""
 
-    model: Any
+    body: Body
+    pooled: int | None
     tokenizer: Any
-    device: str
     context: int
     label: int
 
@@ -43,21 +44,41 @@ class ToxicityScorer:
         )
         ids, owner = windows["input_ids"], windows["overflow_to_sample_mapping"]
         result = np.zeros(len(texts))
-        for batch in token_batches([len(row) for row in ids], budget=token_budget(self.device)):
+        for batch in self.body.batches([len(row) for row in ids]):
             probabilities = self._probabilities([ids[position] for position in batch])
             for position, probability in zip(batch, probabilities, strict=True):
                 result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
         return [float(value) for value in result]
 
     def _probabilities(self, rows: list[list[int]]) -> np.ndarray:
-        width = max(len(row) for row in rows)
-        # The model's own: a classifier on a decoder finds the end of a text by it.
-        pad = next((p for p in (self.model.config.pad_token_id, self.tokenizer.pad_token_id) if p is not None), 0)
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         with torch.inference_mode():
-            logits = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
-            return label_probability(logits, self.label, multi_label=is_multi_label(self.model.config)).cpu().numpy()
+            logits = class_logits(self.body, rows, pooled=self.pooled)
+            multi_label = is_multi_label(self.body.model.config)
+            return label_probability(logits, self.label, multi_label=multi_label).cpu().double().numpy()
+
+
+def class_logits(body: Body, rows: Sequence[Sequence[int]], *, pooled: int | None, mixed: bool = False) -> torch.Tensor:
+    """Logits of a sequence classifier.
+
+    Args:
+        body: The model without its head.
+        rows: Token ids per text, special tokens included.
+        pooled: Which token of a text the head reads: 0 for the first, -1 for the last; None to leave that to the model
+            (texts are padded then).
+        mixed: As in ``Body.run``.
+
+    Returns:
+        (texts, labels).
+    """
+    if pooled is None:
+        ids, real = padded(rows, body.padding, body.model.device)
+        return body.model(input_ids=ids, attention_mask=real.long()).logits  # type: ignore[no-any-return]
+    output, states = body.run(rows, mixed=mixed)
+    ends = torch.tensor([len(row) for row in rows], device=states.device).cumsum(0)
+    chosen = ends - 1 if pooled else torch.cat([ends.new_zeros(1), ends[:-1]])
+    # Any token but the padding: a classifier on a decoder looks for the last of them.
+    ids = torch.full((len(rows), 1), int(body.padding == 0), device=states.device)
+    return body.logits(output, states[chosen, None], ids)
 
 
 def label_probability(logits: torch.Tensor, label: int, *, multi_label: bool) -> torch.Tensor:
@@ -102,12 +123,38 @@ def find_label(config: Any, label: str, reference: str) -> int:
     return names[label.lower()]
 
 
-def load_toxicity(files: ModelFiles, label: str, device: str) -> ToxicityScorer:
-    """Load classifier and tokenizer.
+def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "float32") -> ToxicityScorer:
+    """Load classifier and tokenizer, and find out how to run them fast.
+
+    Args:
+        files: The model.
+        label: Name of the label that means toxic.
+        device: As torch names it.
+        dtype: float32, bfloat16, int8 (dynamic quantisation of the linear layers, CPU only), or auto: bfloat16 where
+            the hardware computes with it.
 
     Raises:
         ModelError: They can't be loaded, or there is no such label.
     """
-    model, tokenizer = load_classifier(files, device), load_tokenizer(files)
+    tokenizer = load_tokenizer(files)
+    model = load_classifier(files, device, dtype)
     position = find_label(model.config, label, files.reference)
-    return ToxicityScorer(model, tokenizer, device, context_size(model, tokenizer), position)
+    # The model's own padding: a classifier on a decoder finds the end of a text by it.
+    padding = next((p for p in (model.config.pad_token_id, tokenizer.pad_token_id) if p is not None), 0)
+    body = Body(model, padding, masked=True)
+    context = context_size(model, tokenizer)
+    probe = tokenizer(list(PROBE), truncation=True, max_length=context, verbose=False)["input_ids"]
+    return ToxicityScorer(body, _pooled(body, probe), tokenizer, context, position)
+
+
+def _pooled(body: Body, probe: list[list[int]]) -> int | None:
+    """Switch to packing, if one token per text is all that the head reads: the first one or the last."""
+
+    def score(rows: list[list[int]], mixed: bool, at: int) -> torch.Tensor:
+        return class_logits(body, rows, pooled=at if body.packed else None, mixed=mixed).float()
+
+    for at in (0, -1):
+        body.choose(probe, partial(score, at=at))
+        if body.packed:
+            return at
+    return None

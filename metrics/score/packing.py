@@ -1,0 +1,301 @@
+"""Packed forward passes: texts one after another in one sequence, so that no token is padding.
+
+Attention works text by text (a block-diagonal matrix, of which only the blocks are computed), positions start anew at
+each text, and all else in a transformer works token by token anyway. The attention function is registered with
+``transformers`` (``AttentionInterface``), so that this holds for every architecture that calls it. Those that don't
+(ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``)
+and get padded batches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+
+from metrics.score.batching import token_batches
+from metrics.score.models import token_budget
+
+LOG = logging.getLogger("inference_metrics")
+
+PACKED = "inference_metrics_packed"
+"""Name of the attention function in ``transformers``."""
+
+PROBE = (
+    "Which document says how long a table keeps its deleted files?",
+    "Seven days, unless somebody set it otherwise; the page on retention names the property.",
+    "Thanks",
+    "Which document says how long a cluster keeps its started nodes?",
+    "The quick brown fox jumps over the lazy dog, and then it does so again, because nobody told it to stop. " * 2,
+)
+"""Texts of unlike and of like lengths, with which a model is tried when it is loaded."""
+
+_WITHOUT_EFFECT = {
+    "cache_position",
+    "output_attentions",
+    "output_hidden_states",
+    "position_embeddings",
+    "position_ids",
+    "return_dict",
+    "use_cache",
+}
+"""Arguments of an attention function that don't change attention. An unknown one might: then nothing is packed."""
+
+
+class CantPackError(Exception):
+    """The architecture asks attention for something that packed attention does not do."""
+
+
+@dataclass
+class Layout:
+    """Where each text of a packed sequence is.
+
+    Args:
+        lengths: Tokens per text, in order.
+        device: Device of the sequence.
+    """
+
+    lengths: Sequence[int]
+    device: torch.device
+    used: bool = False
+    """Whether an attention layer asked."""
+    windowed: bool = False
+    """Whether an attention layer asked for a sliding window."""
+    runs: list[tuple[int, int, int]] = field(init=False)
+    """(start, texts, tokens of each) of neighbours of equal length, which attention takes in one call."""
+    starts: torch.Tensor = field(init=False)
+    """(texts + 1,) int32: cumulative lengths, from 0."""
+
+    def __post_init__(self) -> None:
+        self.runs = []
+        start = 0
+        for length, equal in groupby(self.lengths):
+            count = sum(1 for _ in equal)
+            self.runs.append((start, count, length))
+            start += count * length
+        cumulative = torch.tensor([0, *self.lengths]).cumsum(0)
+        self.starts = cumulative.to(self.device, torch.int32)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """(1, tokens): each token's position in its text."""
+        parts = [torch.arange(length).repeat(count) for _, count, length in self.runs]
+        return torch.cat(parts)[None, :].to(self.device)
+
+
+_LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)
+
+
+def packed_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention within each text of the packed sequence; an attention function of transformers.
+
+    Args:
+        module: The attention layer; its ``is_causal`` decides where the argument is None.
+        query: (1, heads, tokens, size).
+        key: (1, heads or a divisor of it, tokens, size).
+        value: As ``key``.
+        attention_mask: None.
+        scaling: Factor of the scores; None for 1/√size.
+        dropout: Not used: scoring is evaluation.
+        is_causal: Whether a token sees only those before it.
+        sliding_window: Tokens that a token sees, itself the last; None for all. Causal attention only.
+        others: Arguments without effect.
+
+    Returns:
+        (1, tokens, heads, size), and None for the weights.
+
+    Raises:
+        CantPackError: An argument has an effect that is not known here, or there is no packed sequence.
+    """
+    layout = _LAYOUT.get()
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
+    if layout is None or attention_mask is not None or unknown or (sliding_window is not None and not causal):
+        raise CantPackError(", ".join(unknown) or "mask or window")
+    if query.shape[0] != 1 or query.shape[2] != sum(layout.lengths):
+        raise CantPackError("shape")
+    layout.used = True
+    layout.windowed |= sliding_window is not None
+    grouped = key.shape[1] != query.shape[1]
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, size)
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        longest = max(layout.lengths)
+        window = ((sliding_window - 1) if sliding_window else -1, 0 if causal else -1)
+        mixed = varlen_attn(
+            q.contiguous(),
+            k.contiguous(),
+            v.contiguous(),
+            layout.starts,
+            layout.starts,
+            longest,
+            longest,
+            scale=scaling,
+            window_size=window,
+            enable_gqa=grouped,
+        )
+        return mixed[None], None  # type: ignore[index]
+    out = torch.empty_like(q)
+    for start, texts, length in layout.runs:
+        end = start + texts * length
+        block = [t[start:end].view(texts, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
+        mask = None
+        if sliding_window is not None and length > sliding_window:
+            i = torch.arange(length, device=q.device)
+            mask = (i[None, :] <= i[:, None]) & (i[None, :] > i[:, None] - sliding_window)
+        mixed = F.scaled_dot_product_attention(
+            *block, attn_mask=mask, scale=scaling, is_causal=causal and mask is None and length > 1, enable_gqa=grouped
+        )
+        out[start:end] = mixed.transpose(1, 2).reshape(texts * length, *q.shape[1:])
+    return out[None], None
+
+
+AttentionInterface.register(PACKED, packed_attention)  # type: ignore[arg-type]
+
+
+@dataclass
+class Body:
+    """A transformer without its head, and how it is run over many texts.
+
+    Args:
+        model: A model of transformers with a head; its ``base_model`` is the body.
+        padding: Token that fills up padded batches.
+        masked: Whether padding has to be hidden. Causal attention, to the left of it, never sees it.
+    """
+
+    model: Any
+    padding: int
+    masked: bool
+    single: bool = False
+    """Whether even padding changes scores, so that each text has a pass of its own (set by ``choose``)."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether texts are packed (else padded)."""
+        return self._attention == PACKED
+
+    @property
+    def _attention(self) -> str:
+        return str(self.model.config.get_text_config()._attn_implementation)
+
+    @property
+    def first_position(self) -> int:
+        """Position of a text's first token: RoBERTa's table begins with its padding id."""
+        embeddings = getattr(self.model.base_model, "embeddings", None)
+        offset = getattr(embeddings, "padding_idx", None)
+        return 0 if offset is None else int(offset) + 1
+
+    def run(self, rows: Sequence[Sequence[int]], *, mixed: bool = False) -> tuple[Any, torch.Tensor]:
+        """One forward pass over all rows.
+
+        Args:
+            rows: Token ids per text; none empty.
+            mixed: Let packed texts see each other. Wrong, and there to measure how wrong.
+
+        Returns:
+            The body's output, and the last hidden states of all tokens of all texts, (tokens, size).
+        """
+        body, device = self.model.base_model, self.model.device
+        if not self.packed:
+            ids, real = padded(rows, self.padding, device)
+            output = body(input_ids=ids, **({"attention_mask": real.long()} if self.masked else {}))
+            return output, output.last_hidden_state[real]
+        lengths = [len(row) for row in rows]
+        layout = Layout([sum(lengths)] if mixed else lengths, device)
+        positions = Layout(lengths, device).positions if mixed else layout.positions
+        ids = torch.tensor([[token for row in rows for token in row]], device=device)
+        token = _LAYOUT.set(layout)
+        try:
+            output = body(input_ids=ids, position_ids=positions + self.first_position)
+        finally:
+            _LAYOUT.reset(token)
+        if not layout.used or (_window(self.model.config) and not layout.windowed):
+            raise CantPackError("attention does not ask, or not for its window")
+        return output, output.last_hidden_state[0]
+
+    def logits(self, output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """What the model's own head makes of some hidden states, with all that it does to them (scale, cap, pool).
+
+        Args:
+            output: The body's output that they are from.
+            states: (rows, tokens, size).
+            ids: (rows, tokens) token ids of these states.
+
+        Returns:
+            The model's ``logits``.
+        """
+        body = self.model.base_model
+        parts = {name: value for name, value in output.items() if name not in ("last_hidden_state", "pooler_output")}
+        parts["last_hidden_state"] = states
+        if getattr(body, "pooler", None) is not None:
+            parts["pooler_output"] = body.pooler(states)
+        instead = type(output)(**parts)
+        body.forward = lambda *_, **__: instead
+        try:
+            return self.model(input_ids=ids).logits  # type: ignore[no-any-return]
+        finally:
+            del body.forward
+
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Positions of texts in batches to run, by their lengths in tokens."""
+        budget = 1 if self.single else token_budget(self.model.device.type)
+        return token_batches(lengths, budget=budget, packed=self.packed)
+
+    def choose(self, rows: list[list[int]], score: Callable[[list[list[int]], bool], torch.Tensor]) -> None:
+        """Switch to packing if scores stay the same; else to padding if they stay the same; else to one at a time.
+
+        "The same" is measured, not assumed: a batch may change scores by no more than a twentieth of what it changes
+        them if the texts do see each other.
+
+        Args:
+            rows: A few texts as token ids, of different lengths.
+            score: ``score(rows, mixed)``: numbers, in order, from ``run(rows, mixed=mixed)``.
+        """
+        before = self._attention
+        with torch.inference_mode():
+            alone = torch.cat([score([row], False) for row in rows])
+            try:
+                self.model.set_attn_implementation(PACKED)
+                error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
+                if self.packed and mistake > 0 and error <= mistake / 20:
+                    return
+            except Exception as error:  # whatever an architecture does that takes no packed sequence
+                LOG.debug("not packed: %s", type(error).__name__)
+            if self.packed:
+                self.model.set_attn_implementation(before)
+            self.single = not torch.allclose(score(rows, False), alone, rtol=0.02, atol=0.02 * float(alone.std()))
+
+
+def padded(rows: Sequence[Sequence[int]], padding: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids filled up on the right to the longest row, and which of them are real; both (rows, longest)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return ids, torch.arange(width, device=device)[None, :] < lengths[:, None]
+
+
+def _window(config: Any) -> bool:
+    """Whether the configuration says that attention is local."""
+    text = config.get_text_config()
+    local = any(getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "local_attention"))
+    return bool(local and getattr(text, "use_sliding_window", True))
