@@ -172,16 +172,25 @@ class Output(Settings):
         return self
 
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+
+
 class PerplexityModel(Settings):
-    """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``."""
+    """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``; the type that it
+    computes with; the language that it was made for, if it says nothing of others."""
 
     model: Annotated[str, Field(min_length=1)] = "gpt2"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    language: Language | None = None
 
 
 class ToxicityModel(Settings):
-    """Sequence classifier that scores toxicity, the label that means toxic, and the threshold of the rates."""
+    """Sequence classifier that scores toxicity, the type that it computes with, the label that means toxic, the
+    threshold of the rates, and the language that it was made for, if it says nothing of others."""
 
     model: Annotated[str, Field(min_length=1)] = "facebook/roberta-hate-speech-dynabench-r4-target"
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    language: Language | None = None
     label: str = "hate"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
@@ -200,6 +209,7 @@ class Scoring(Settings):
     readability: Readability = Readability()
     tokenizer: str | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Text(Settings):

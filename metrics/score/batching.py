@@ -17,7 +17,34 @@ class Failed:
     reason: str
 
 
-def score_unique(keys: Sequence[K], score: Callable[[list[K]], Sequence[V]]) -> list[V | Failed]:
+CIRCUIT_OPEN = "circuit_open"
+"""Reason of a text that was not tried, because its scorer had failed on too many before it."""
+
+
+@dataclass
+class Circuit:
+    """Stops a scorer that always fails from being tried on every text.
+
+    It opens after ``limit`` texts in a row could not be scored, and stays open as long as the process keeps it; a new
+    worker process tries again. Rows are stored without the score, and ``rescore`` fills them later.
+    """
+
+    limit: int = 100
+    failures: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether texts are no longer tried."""
+        return self.failures >= self.limit
+
+    def count(self, *, failed: bool) -> None:
+        """Note what became of a text."""
+        self.failures = self.failures + 1 if failed else 0
+
+
+def score_unique(
+    keys: Sequence[K], score: Callable[[list[K]], Sequence[V]], circuit: Circuit | None = None
+) -> list[V | Failed]:
     """Score every distinct key once, and survive the keys that can't be scored.
 
     Errors of the machine (memory, GPU) are passed on. Where the scorer raises otherwise on the whole list, each key is
@@ -27,34 +54,43 @@ def score_unique(keys: Sequence[K], score: Callable[[list[K]], Sequence[V]]) -> 
     Args:
         keys: Inputs, repeats allowed.
         score: Results of a list of distinct inputs, in order.
+        circuit: Counts failures from call to call; None for this call alone.
 
     Returns:
         One result per key, in order.
     """
     distinct = list(dict.fromkeys(keys))
-    if not distinct:
-        return []
-    results: dict[K, V | Failed]
+    circuit = circuit or Circuit(limit=len(distinct) + 1)
+    results: dict[K, V | Failed] = {}
+    if distinct and not circuit.open:
+        try:
+            results = dict(zip(distinct, score(distinct), strict=True))
+            circuit.count(failed=False)
+        except Exception as error:
+            if _is_environment(error):
+                raise
+            results = {key: _score_one(key, score, circuit) for key in distinct}
+    return [results.get(key, Failed(CIRCUIT_OPEN)) for key in keys]
+
+
+def _score_one(key: K, score: Callable[[list[K]], Sequence[V]], circuit: Circuit) -> V | Failed:
+    if circuit.open:
+        return Failed(CIRCUIT_OPEN)
     try:
-        results = dict(zip(distinct, score(distinct), strict=True))
+        result = score([key])[0]
     except Exception as error:
         if _is_environment(error):
             raise
-        results = {}
-        for key in distinct:
-            try:
-                results[key] = score([key])[0]
-            except Exception as error:
-                if _is_environment(error):
-                    raise
-                results[key] = Failed(f"error:{type(error).__name__}")
-    return [results[key] for key in keys]
+        circuit.count(failed=True)
+        return Failed(f"error:{type(error).__name__}")
+    circuit.count(failed=False)
+    return result
 
 
 def _is_environment(error: Exception) -> bool:
     """Whether the machine failed and not the text: then the task has to fail and be tried again, not every text."""
     name = type(error).__name__
-    return name in {"MemoryError", "OutOfMemoryError", "AcceleratorError"} or str(error).startswith("CUDA")
+    return name in {"MemoryError", "AcceleratorError"} or str(error).startswith("CUDA error")
 
 
 def token_batches(lengths: Sequence[int], *, budget: int, packed: bool = False) -> Iterator[list[int]]:

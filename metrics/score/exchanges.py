@@ -6,11 +6,12 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
-from metrics.score.batching import Failed, score_unique
+from metrics.score.batching import Circuit, Failed, score_unique
+from metrics.score.language import UNDETERMINED, detect_languages
 from metrics.score.models import (
     be_quiet,
     find_model,
@@ -20,16 +21,20 @@ from metrics.score.models import (
     pick_device,
 )
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
+from metrics.score.readability import LANGUAGE as READABILITY
 from metrics.score.readability import flesch_kincaid
-from metrics.score.toxicity import ToxicityScorer, load_toxicity
+from metrics.score.toxicity import load_toxicity
 
 EMPTY = "empty"
+LANGUAGE = "language"
 MISSING = "missing"
 NO_WORDS = "no_words"
 NOT_FINITE = "not_finite"
+NOT_SAMPLED = "not_sampled"
 TOO_SHORT = "too_short"
-"""Reasons in ``score_errors``: the text is blank; the log has none; it has no words; the score is no finite number;
-it has no token with another before it (models without BOS). ``error:Type`` names an exception."""
+"""Reasons in ``score_errors``: the text is blank; it is in another language than the scorer's; the log has none; it has
+no words; the score is no finite number; ``scoring.sample_rate`` left the request out; the text has no token with another
+before it (models without BOS). ``error:Type`` names an exception, ``circuit_open`` a scorer that always fails."""
 
 Value = float | Failed
 
@@ -41,56 +46,94 @@ class ScorerSettings:
     perplexity_model: str
     toxicity_model: str
     toxicity_label: str
+    perplexity_dtype: str = "float32"
+    toxicity_dtype: str = "float32"
+    perplexity_language: str | None = None
+    toxicity_language: str | None = None
     tokenizer: str | None = None
     device: str = "auto"
     tracking_uri: str | None = None
 
 
 @dataclass(frozen=True)
+class Scorer:
+    """One scorer among the others of a process.
+
+    Args:
+        score: Results of distinct inputs, in order.
+        language: The one that it was made for; None for any.
+        circuit: What it failed on so far.
+    """
+
+    score: Callable[[list[Any]], Sequence[Any]]
+    language: str | None = None
+    circuit: Circuit = field(default_factory=Circuit)
+
+    def __call__(self, keys: Sequence[Any]) -> list[Any]:
+        """Results of inputs, in order, ``Failed`` where there is none; equal inputs are scored once."""
+        return score_unique(keys, self.score, self.circuit)
+
+    def refuses(self, language: str) -> Failed | None:
+        """Whether a text of this language is none of its business."""
+        other = self.language is not None and language not in (self.language, UNDETERMINED)
+        return Failed(LANGUAGE) if other else None
+
+
+@dataclass(frozen=True)
 class Scorers:
     """Loaded scorers and, per column that they fill, their fingerprint."""
 
-    perplexity: PerplexityScorer
-    toxicity: ToxicityScorer
-    count_tokens: Callable[[list[str]], list[int]]
+    perplexity: Scorer
+    toxicity: Scorer
+    readability: Scorer
+    language: Scorer
+    tokens: Scorer
     fingerprints: Mapping[str, str]
 
 
 @lru_cache(maxsize=2)
-def load_scorers(settings: ScorerSettings) -> Scorers:
+def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
     """Load all models, once per process.
+
+    Args:
+        settings: Which ones.
+        gpu: Number of the GPU that is ours; None where there is none or one.
 
     Raises:
         ModelError: One of them can't be found or loaded.
     """
     be_quiet()
-    device = pick_device(settings.device)
+    device = pick_device(settings.device, address=gpu)
     causal = find_model(settings.perplexity_model, tracking_uri=settings.tracking_uri)
     classifier = find_model(settings.toxicity_model, tracking_uri=settings.tracking_uri)
-    perplexity = load_perplexity(causal, device)
-    toxicity = load_toxicity(classifier, settings.toxicity_label, device)
+    perplexity = load_perplexity(causal, device, settings.perplexity_dtype)
+    toxicity = load_toxicity(classifier, settings.toxicity_label, device, settings.toxicity_dtype)
     tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer)) if settings.tokenizer else perplexity.tokenizer
     versions = library_versions("torch", "transformers")
-    nll = f"{causal.name} float32 window={perplexity.context} stride={perplexity.context // 2} {versions}"
+    nll = f"{causal.name} {perplexity.dtype} window={perplexity.context} stride={perplexity.context // 2} {versions}"
     probability = (
-        f"{classifier.name} label={settings.toxicity_label} float32 window={toxicity.context} "
+        f"{classifier.name} label={settings.toxicity_label} {toxicity.dtype} window={toxicity.context} "
         f"overlap={toxicity.context // 4} {versions}"
     )
-    grade = f"flesch_kincaid_grade en_US {library_versions('textstat', 'pyphen')}"
+    grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen')}"
     fingerprints = {
         **dict.fromkeys(("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt"), nll),
         **dict.fromkeys(("response_nll", "response_scored_tokens"), nll),
         **dict.fromkeys(("prompt_toxicity", "response_toxicity"), probability),
         **dict.fromkeys(("prompt_flesch_kincaid", "response_flesch_kincaid"), grade),
     }
-    return Scorers(perplexity, toxicity, _counter(tokenizer), fingerprints)
 
-
-def _counter(tokenizer: Any) -> Callable[[list[str]], list[int]]:
-    def count(texts: list[str]) -> list[int]:
+    def count_tokens(texts: list[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
 
-    return count
+    return Scorers(
+        perplexity=Scorer(partial(_text_nll, perplexity), settings.perplexity_language),
+        toxicity=Scorer(toxicity.score, settings.toxicity_language),
+        readability=Scorer(_grades, READABILITY.partition("_")[0]),
+        language=Scorer(detect_languages),
+        tokens=Scorer(count_tokens),
+        fingerprints=fingerprints,
+    )
 
 
 def score_exchanges(
@@ -100,6 +143,7 @@ def score_exchanges(
     responses: Sequence[str | None],
     contexts: Sequence[str | None],
     count_tokens: Sequence[bool],
+    sampled: Sequence[bool] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores of a batch of exchanges.
 
@@ -109,22 +153,26 @@ def score_exchanges(
         responses: Response per exchange; None where there is none.
         contexts: All input messages as JSON (list of role and content) per exchange.
         count_tokens: Whether to count the tokens of an exchange (its log has no usage).
+        sampled: Whether to score an exchange; None for all. The others get their language and tokens only.
 
     Returns:
         Per exchange the columns of ``scores`` that scorers fill, ``score_errors`` among them.
     """
+    n = len(prompts)
     texts = [*prompts, *responses]
-    toxicity = _per_text(texts, scorers.toxicity.score)
-    grade = _per_text(texts, lambda some: [_or_failed(flesch_kincaid(text), NO_WORDS) for text in some])
-    nll = _nll(scorers.perplexity, prompts, responses)
+    languages = _languages(scorers, texts)
+    out = [Failed(NOT_SAMPLED) if sampled and not sampled[i % n] else None for i in range(2 * n)]
+    nothing = [left_out or absence(text) for left_out, text in zip(out, texts, strict=True)]
+    toxicity = _per_text(scorers.toxicity, texts, languages, nothing)
+    grade = _per_text(scorers.readability, texts, languages, nothing)
+    nll = _nll(scorers.perplexity, texts, languages, nothing)
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]
     outputs = [
         [text] if count and text is not None else [] for text, count in zip(responses, count_tokens, strict=True)
     ]
     to_count = [text for some in (*inputs, *outputs) for text in some]
-    tokens = dict(zip(to_count, score_unique(to_count, scorers.count_tokens), strict=True))
+    tokens = dict(zip(to_count, scorers.tokens(to_count), strict=True))
     rows = []
-    n = len(prompts)
     for i in range(n):
         prompt_nll, response_nll, given_prompt_nll = nll[i]
         values: dict[str, Any] = {
@@ -142,6 +190,7 @@ def score_exchanges(
         errors = {name: value.reason for name, value in values.items() if isinstance(value, Failed)}
         row: dict[str, Any] = {name: None if name in errors else value for name, value in values.items()}
         row["score_errors"] = errors
+        row["language"] = next((code for code in (languages[i], languages[n + i]) if code not in _NO_LANGUAGE), None)
         row["counted_input_tokens"] = _total([tokens[text] for text in inputs[i]])
         row["counted_output_tokens"] = _total([tokens[text] for text in outputs[i]])
         rows.append(row)
@@ -155,48 +204,64 @@ def absence(text: str | None) -> Failed | None:
     return None if text and not text.isspace() else Failed(EMPTY)
 
 
-def _per_text(texts: Sequence[str | None], score: Callable[[list[str]], list[Any]]) -> list[Any]:
-    """Scores of the texts that have any content; ``Failed`` for the others."""
-    scored = iter(score_unique([text for text in texts if text is not None and absence(text) is None], score))
-    return [absence(text) or next(scored) for text in texts]
+_NO_LANGUAGE = (None, UNDETERMINED)
+
+
+def _languages(scorers: Scorers, texts: Sequence[str | None]) -> list[Any]:
+    """Language code per text; None where there is no text."""
+    found = iter(scorers.language([text for text in texts if text is not None]))
+    codes = [None if text is None else next(found) for text in texts]
+    return [UNDETERMINED if isinstance(code, Failed) else code for code in codes]
+
+
+def _per_text(
+    scorer: Scorer, texts: Sequence[str | None], languages: Sequence[Any], nothing: Sequence[Failed | None]
+) -> list[Any]:
+    """Scores of the texts that can have one; ``Failed`` for the others."""
+    failed = [absent or scorer.refuses(language) for absent, language in zip(nothing, languages, strict=True)]
+    scored = iter(scorer([text for text, reason in zip(texts, failed, strict=True) if reason is None]))
+    return [reason or next(scored) for reason in failed]
 
 
 def _nll(
-    scorer: PerplexityScorer, prompts: Sequence[str | None], responses: Sequence[str | None]
+    scorer: Scorer, texts: Sequence[str | None], languages: Sequence[Any], nothing: Sequence[Failed | None]
 ) -> list[tuple[Any, Any, Any]]:
     """Per exchange (nll, tokens) or Failed of: the prompt, the response by itself, the response after the prompt.
 
     One pass over prompt and response gives the first and the last; the response by itself needs its own.
     """
+    n = len(texts) // 2
+    failed = [absent or scorer.refuses(language) for absent, language in zip(nothing, languages, strict=True)]
+    keys = [tuple(texts[at] for at in (i, n + i) if failed[at] is None) for i in range(n)]
+    wanted = [part for key in keys for part in (key, key[1:]) if part]
+    scored = dict(zip(wanted, scorer(wanted), strict=True))
 
-    def score(keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int], ...]]:
-        distinct = list(dict.fromkeys(text for key in keys for text in key))
-        ids = dict(zip(distinct, scorer.encode(distinct), strict=True))
-        return scorer.score([tuple(ids[text] for text in key) for key in keys])
-
-    wanted: list[tuple[str, ...]] = []
-    pairs = list(zip(prompts, responses, strict=True))
-    for prompt, response in pairs:
-        key = tuple(text for text in (prompt, response) if text is not None and absence(text) is None)
-        wanted += [key, key[1:]]
-    wanted = [key for key in wanted if key]
-    scored = dict(zip(wanted, score_unique(wanted, score), strict=True))
-
-    def segment(index: int, *key: Any) -> Any:
+    def segment(index: int, key: tuple[Any, ...]) -> Any:
         found = scored[key]
         return found if isinstance(found, Failed) else found[index]
 
     result = []
-    for prompt, response in pairs:
-        no_prompt, no_response = absence(prompt), absence(response)
+    for i, key in enumerate(keys):
+        no_prompt, no_response = failed[i], failed[n + i]
         result.append(
             (
-                no_prompt or (segment(0, prompt) if no_response else segment(0, prompt, response)),
-                no_response or segment(0, response),
-                no_response or no_prompt or segment(1, prompt, response),
+                no_prompt or segment(0, key),
+                no_response or segment(0, key[-1:]),
+                no_response or no_prompt or segment(1, key),
             )
         )
     return result
+
+
+def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int], ...]]:
+    """Likelihoods of the parts of each key: a text, or a prompt and its response."""
+    distinct = list(dict.fromkeys(text for key in keys for text in key))
+    ids = dict(zip(distinct, scorer.encode(distinct), strict=True))
+    return scorer.score([tuple(ids[text] for text in key) for key in keys])
+
+
+def _grades(texts: list[str]) -> list[Value]:
+    return [Failed(NO_WORDS) if (grade := flesch_kincaid(text)) is None else grade for text in texts]
 
 
 def _perplexity(nll: Any) -> Value:
@@ -207,10 +272,6 @@ def _perplexity(nll: Any) -> Value:
         return Failed(TOO_SHORT)
     mean = total / tokens
     return math.exp(mean) if mean < 700 else Failed(NOT_FINITE)
-
-
-def _or_failed(value: float | None, reason: str) -> Value:
-    return Failed(reason) if value is None else value
 
 
 def _finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -109,12 +110,18 @@ def _weights_hash(folder: Path, reference: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def pick_device(device: str) -> str:
-    """``auto`` resolved: a GPU where there is one, else the CPU."""
+def pick_device(device: str, *, address: int | None = None) -> str:
+    """``auto`` resolved: a GPU where there is one, else the CPU.
+
+    Args:
+        device: auto, or as torch names it.
+        address: Number of the GPU that is ours, where several tasks share several.
+    """
     if device != "auto":
         return device
     if torch.cuda.is_available():
-        return "cuda"
+        # Where the cluster shows a task its own GPU only, that one is number 0, whatever its address.
+        return "cuda" if address is None else f"cuda:{address % torch.cuda.device_count()}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -139,8 +146,21 @@ def load_causal_lm(files: ModelFiles, device: str, dtype: str = "float32") -> An
 
 
 def load_classifier(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
-    """The sequence classifier in evaluation mode."""
-    return _load(AutoModelForSequenceClassification, files, device, dtype)
+    """The sequence classifier in evaluation mode; with int8, the linear layers of its body are quantised (weights once,
+    activations as they come), and its head stays fp32.
+
+    Raises:
+        ModelError: It can't be loaded; int8 on something other than a CPU.
+    """
+    if dtype != "int8":
+        return _load(AutoModelForSequenceClassification, files, device, dtype)
+    if device != "cpu":
+        raise ModelError(f"model {files.reference}: int8 is for CPUs only. Set scoring.toxicity.dtype to auto.")
+    model = _load(AutoModelForSequenceClassification, files, device, "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.ao.quantization.quantize_dynamic(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+    return model
 
 
 def _load(kind: Any, files: ModelFiles, device: str, dtype: str) -> Any:

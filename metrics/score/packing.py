@@ -10,11 +10,12 @@ and get padded batches.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from metrics.score.batching import token_batches
 from metrics.score.models import token_budget
 
 LOG = logging.getLogger("inference_metrics")
+
+R = TypeVar("R")
 
 PACKED = "inference_metrics_packed"
 """Name of the attention function in ``transformers``."""
@@ -188,6 +191,11 @@ class Body:
     masked: bool
     single: bool = False
     """Whether even padding changes scores, so that each text has a pass of its own (set by ``choose``)."""
+    budget: int = field(init=False)
+    """Tokens per pass."""
+
+    def __post_init__(self) -> None:
+        self.budget = token_budget(self.model.device.type)
 
     @property
     def packed(self) -> bool:
@@ -217,13 +225,13 @@ class Body:
         """
         body, device = self.model.base_model, self.model.device
         if not self.packed:
-            ids, real = padded(rows, self.padding, device)
+            ids, real = self.padded(rows)
             output = body(input_ids=ids, **({"attention_mask": real.long()} if self.masked else {}))
             return output, output.last_hidden_state[real]
         lengths = [len(row) for row in rows]
         layout = Layout([sum(lengths)] if mixed else lengths, device)
         positions = Layout(lengths, device).positions if mixed else layout.positions
-        ids = torch.tensor([[token for row in rows for token in row]], device=device)
+        ids = self._checked(torch.tensor([[token for row in rows for token in row]]))
         token = _LAYOUT.set(layout)
         try:
             output = body(input_ids=ids, position_ids=positions + self.first_position)
@@ -232,6 +240,19 @@ class Body:
         if not layout.used or (_window(self.model.config) and not layout.windowed):
             raise CantPackError("attention does not ask, or not for its window")
         return output, output.last_hidden_state[0]
+
+    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids filled up on the right to the longest row, and which of them are real; both (rows, longest)."""
+        width = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[self.padding] * (width - len(row))] for row in rows])
+        real = torch.arange(width)[None, :] < torch.tensor([len(row) for row in rows])[:, None]
+        return self._checked(ids), real.to(self.model.device)
+
+    def _checked(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids on the model's device. One that the model has not would end the process there, were it a GPU."""
+        if int(ids.max()) >= self.model.get_input_embeddings().num_embeddings:
+            raise IndexError("a token id is beyond the model's vocabulary")
+        return ids.to(self.model.device)
 
     def logits(self, output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """What the model's own head makes of some hidden states, with all that it does to them (scale, cap, pool).
@@ -256,10 +277,38 @@ class Body:
         finally:
             del body.forward
 
-    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Positions of texts in batches to run, by their lengths in tokens."""
-        budget = 1 if self.single else token_budget(self.model.device.type)
-        return token_batches(lengths, budget=budget, packed=self.packed)
+    def batches(self, lengths: Sequence[int], run: Callable[[list[int]], R]) -> Iterator[tuple[list[int], R]]:
+        """Work on texts in batches; where the accelerator's memory ends, in smaller ones from then on.
+
+        Args:
+            lengths: Tokens per text.
+            run: ``run(positions)`` works on some texts.
+
+        Yields:
+            Positions of a batch, and what ``run`` made of it.
+
+        Raises:
+            torch.OutOfMemoryError: A single text is too large.
+        """
+        waiting = deque(self._planned(list(range(len(lengths))), lengths))
+        while waiting:
+            batch = waiting.popleft()
+            try:
+                done = run(batch)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                torch.cuda.empty_cache()
+                self.budget = max(self.budget // 2, 1)
+                left = [position for some in (batch, *waiting) for position in some]
+                waiting = deque(self._planned(left, lengths))
+                continue
+            yield batch, done
+
+    def _planned(self, positions: list[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+        budget = 1 if self.single else self.budget
+        for batch in token_batches([lengths[at] for at in positions], budget=budget, packed=self.packed):
+            yield [positions[at] for at in batch]
 
     def choose(self, rows: list[list[int]], score: Callable[[list[list[int]], bool], torch.Tensor]) -> None:
         """Switch to packing if scores stay the same; else to padding if they stay the same; else to one at a time.
@@ -284,14 +333,6 @@ class Body:
             if self.packed:
                 self.model.set_attn_implementation(before)
             self.single = not torch.allclose(score(rows, False), alone, rtol=0.02, atol=0.02 * float(alone.std()))
-
-
-def padded(rows: Sequence[Sequence[int]], padding: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids filled up on the right to the longest row, and which of them are real; both (rows, longest)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return ids, torch.arange(width, device=device)[None, :] < lengths[:, None]
 
 
 def _window(config: Any) -> bool:

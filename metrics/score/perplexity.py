@@ -63,13 +63,15 @@ class PerplexityScorer:
             (i, *w) for i, row in enumerate(rows) if len(row) > 1 for w in strided_windows(len(row), size=self.context)
         ]
         lengths = [end - start for _, start, _, end in windows]
-        for batch in self.body.batches(lengths):
-            chosen = [windows[position] for position in batch]
+
+        def run(batch: list[int]) -> np.ndarray:
+            some = [rows[i][start:end] for i, start, _, end in (windows[position] for position in batch)]
             with torch.inference_mode():
-                scored = token_nll(self.body, self.head, [rows[i][start:end] for i, start, _, end in chosen])
-            values = scored.cpu().double().numpy()
+                return token_nll(self.body, self.head, some).cpu().double().numpy()
+
+        for batch, values in self.body.batches(lengths, run):
             used = 0
-            for i, start, first, end in chosen:
+            for i, start, first, end in (windows[position] for position in batch):
                 nll[i][first:end] = values[used + first - start - 1 : used + end - start - 1]
                 used += end - start - 1
         return [

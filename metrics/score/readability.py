@@ -1,44 +1,32 @@
-"""Readability: the Flesch-Kincaid grade, as textstat computes it.
+"""Readability: the Flesch-Kincaid grade, as textstat computes it, without a network and three times as fast.
 
-grade = 0.39 words/sentence + 11.8 syllables/word - 15.59 (Kincaid et al. 1975). textstat counts English syllables with
-the CMU Pronouncing Dictionary, which it would download through NLTK at the first call. Executors have no network, so
-textstat is handed the dictionary's syllable counts from this package instead (``data/``); the grades are the same.
+grade = 0.39 words/sentence + 11.8 syllables/word - 15.59 (Kincaid et al. 1975). What is a word, a sentence and a
+syllable is textstat's choice (version in ``setup.py``), followed here to the letter: words lose their punctuation,
+sentences of one or two words don't count, syllables come from the CMU Pronouncing Dictionary and, for words that it
+has not, from hyphenation (pyphen). textstat would download the dictionary through NLTK; its syllable counts are in this
+package (``data/``). It would also look up each occurrence of a word anew; here a word is looked up once.
 """
 
 from __future__ import annotations
 
 import lzma
+import re
 from functools import lru_cache
 from importlib import resources
 
-import textstat
-from textstat.backend.counts import _count_syllables
+from textstat.backend.utils import get_pyphen
 
+LANGUAGE = "en_US"
+CACHED_WORDS = 200_000
+"""Words whose counts a process keeps; at this many it forgets all and begins anew."""
+CACHED_LENGTH = 64
+"""Longer words are counted each time: they are no words, and their like does not come back."""
+NO_WORD = -1
 
-@lru_cache(maxsize=1)
-def _english_phones() -> dict[str, list[list[str]]]:
-    """Word → pronunciations, as NLTK's ``cmudict.dict()``, with no more in them than textstat counts: stress digits."""
-    packed = (resources.files("metrics.score") / "data" / "cmudict_syllables.txt.xz").read_bytes()
-    phones: dict[str, list[list[str]]] = {}
-    for line in lzma.decompress(packed).decode("utf-8").splitlines():
-        count, *words = line.split(" ")
-        pronunciations = [["0"] * int(count)]
-        phones.update(dict.fromkeys(words, pronunciations))
-    return phones
-
-
-def english_words() -> list[str]:
-    """The words whose syllables are known, in the dictionary's order."""
-    return list(_english_phones())
-
-
-def _cmudict(lang: str) -> dict[str, list[list[str]]] | None:
-    return _english_phones() if lang.partition("_")[0] == "en" else None
-
-
-def use_bundled_dictionary() -> None:
-    """Let textstat take syllables from this package; it then never asks NLTK for a download."""
-    _count_syllables.get_cmudict = _cmudict
+_SENTENCE = re.compile(r"\b[^.!?]+[.!?]*")
+_NO_CONTRACTION = re.compile(r"'(?![tsd]|ve|ll|re)")
+_PUNCTUATION = re.compile(r"[^\w\s']")
+_WORD = re.compile(r"\w")
 
 
 def flesch_kincaid(text: str) -> float | None:
@@ -46,7 +34,92 @@ def flesch_kincaid(text: str) -> float | None:
 
     Any finite value is possible: short words in short sentences give negative grades.
     """
-    use_bundled_dictionary()
-    if textstat.lexicon_count(text) == 0:
+    counts = [_COUNTS[token] for token in text.split()]
+    others = counts.count(NO_WORD)
+    words = len(counts) - others
+    if not words:
         return None
-    return float(textstat.flesch_kincaid_grade(text))
+    total = sum(counts) - others * NO_WORD
+    # textstat's order of operations, so that grades are equal to the last bit.
+    return 0.39 * (words / _sentences(text)) + 11.8 * (total / words) - 15.59 if total else 0.0
+
+
+def _sentences(text: str) -> int:
+    return max(1, sum(map(_has_three_words, _SENTENCE.findall(text))))
+
+
+def _has_three_words(sentence: str) -> bool:
+    # Punctuation and what is left of it is no word; nearly always the first three tokens decide.
+    tokens = sentence.split(None, 3)
+    if len(tokens) < 3:
+        return False
+    return all(map(_WORD.search, tokens[:3])) or sum(1 for token in sentence.split() if _WORD.search(token)) > 2
+
+
+class _Counts(dict[str, int]):
+    """Token, as it stands between blanks → syllables of its word, which can be 0 ("hm"); ``NO_WORD`` without one."""
+
+    def __missing__(self, token: str) -> int:
+        word = _PUNCTUATION.sub("", _NO_CONTRACTION.sub("", token)).lower()
+        count = syllables(word) if word else NO_WORD
+        if len(token) <= CACHED_LENGTH:
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[token] = count
+        return count
+
+
+_COUNTS = _Counts()
+
+
+def syllables(word: str) -> int:
+    """Syllables of a word in lower case without punctuation."""
+    known = _dictionary().get(word)
+    return _hyphens(word) + 1 if known is None else known
+
+
+@lru_cache(maxsize=1)
+def _dictionary() -> dict[str, int]:
+    """Word → syllables of its first pronunciation in the CMU Pronouncing Dictionary."""
+    packed = (resources.files("metrics.score") / "data" / "cmudict_syllables.txt.xz").read_bytes()
+    found: dict[str, int] = {}
+    for line in lzma.decompress(packed).decode("utf-8").splitlines():
+        count, *words = line.split(" ")
+        found.update(dict.fromkeys(words, int(count)))
+    return found
+
+
+def english_words() -> list[str]:
+    """The words whose syllables are known, in the dictionary's order."""
+    return list(_dictionary())
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> dict[str, tuple[int, tuple[int, ...]] | None]:
+    """pyphen's hyphenation patterns, and None for what is only the beginning of some."""
+    patterns = get_pyphen(LANGUAGE).hd.patterns
+    beginnings = {pattern[:end]: None for pattern in patterns for end in range(1, len(pattern))}
+    return {**beginnings, **patterns}
+
+
+def _hyphens(word: str) -> int:
+    """Number of places where pyphen hyphenates a word (Liang 1983).
+
+    pyphen looks up every substring and keeps every word for ever, which takes seconds for a megabyte without a blank.
+    """
+    pyphen, patterns = get_pyphen(LANGUAGE), _patterns()
+    pointed = f".{word.lower()}."
+    levels = [0] * (len(pointed) + 1)
+    for start in range(len(pointed) - 1):
+        for end in range(start + 1, len(pointed) + 1):
+            try:
+                pattern = patterns[pointed[start:end]]
+            except KeyError:
+                break
+            if pattern:
+                offset, values = pattern
+                for at, level in enumerate(values, start + offset):
+                    if level > levels[at]:
+                        levels[at] = level
+    right = len(word) - pyphen.right
+    return sum(level % 2 for level in levels[pyphen.left + 1 : right + 2])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer
-from metrics.score.packing import PROBE, Body, padded
+from metrics.score.packing import PROBE, Body
 from schemas.errors import ModelError
 
 
@@ -28,6 +28,8 @@ class ToxicityScorer:
     tokenizer: Any
     context: int
     label: int
+    dtype: str
+    """That of the weights, for fingerprints: float32, bfloat16 or int8."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Probability of the toxic label, 0 to 1, per text: the maximum over its windows."""
@@ -44,8 +46,11 @@ class ToxicityScorer:
         )
         ids, owner = windows["input_ids"], windows["overflow_to_sample_mapping"]
         result = np.zeros(len(texts))
-        for batch in self.body.batches([len(row) for row in ids]):
-            probabilities = self._probabilities([ids[position] for position in batch])
+
+        def run(batch: list[int]) -> np.ndarray:
+            return self._probabilities([ids[position] for position in batch])
+
+        for batch, probabilities in self.body.batches([len(row) for row in ids], run):
             for position, probability in zip(batch, probabilities, strict=True):
                 result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
         return [float(value) for value in result]
@@ -71,7 +76,7 @@ def class_logits(body: Body, rows: Sequence[Sequence[int]], *, pooled: int | Non
         (texts, labels).
     """
     if pooled is None:
-        ids, real = padded(rows, body.padding, body.model.device)
+        ids, real = body.padded(rows)
         return body.model(input_ids=ids, attention_mask=real.long()).logits  # type: ignore[no-any-return]
     output, states = body.run(rows, mixed=mixed)
     ends = torch.tensor([len(row) for row in rows], device=states.device).cumsum(0)
@@ -144,10 +149,11 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
     body = Body(model, padding, masked=True)
     context = context_size(model, tokenizer)
     probe = tokenizer(list(PROBE), truncation=True, max_length=context, verbose=False)["input_ids"]
-    return ToxicityScorer(body, _pooled(body, probe), tokenizer, context, position)
+    shown = dtype if dtype == "int8" else str(model.dtype).removeprefix("torch.")
+    return ToxicityScorer(body, choose_pooled(body, probe), tokenizer, context, position, shown)
 
 
-def _pooled(body: Body, probe: list[list[int]]) -> int | None:
+def choose_pooled(body: Body, probe: list[list[int]]) -> int | None:
     """Switch to packing, if one token per text is all that the head reads: the first one or the last."""
 
     def score(rows: list[list[int]], mixed: bool, at: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.score.batching import Failed, score_unique, strided_windows, token_batches
+from metrics.score.batching import Circuit, Failed, score_unique, strided_windows, token_batches
 
 
 @pytest.mark.parametrize("lengths", [[], [3], [5, 1, 4, 2, 3], [600, 3, 3], [1] * 50, list(range(1, 60))])
@@ -55,3 +55,38 @@ def test_a_bad_text_costs_only_its_own_score_and_stays_secret() -> None:
         return [len(key) for key in keys]
 
     assert score_unique(["a", "bad", "ccc"], score) == [1, Failed("error:ValueError"), 3]
+
+
+def test_a_scorer_that_always_fails_is_tried_no_more() -> None:
+    tried = []
+    circuit = Circuit(limit=3)
+
+    def broken(keys: list[str]) -> list[int]:
+        tried.extend(keys)
+        raise ValueError
+
+    first = score_unique([f"text {i}" for i in range(10)], broken, circuit)
+    assert first == [Failed("error:ValueError")] * 3 + [Failed("circuit_open")] * 7
+    before = len(tried)
+    assert score_unique(["another"], broken, circuit) == [Failed("circuit_open")]
+    assert len(tried) == before
+
+
+def test_now_and_then_a_bad_text_opens_no_circuit() -> None:
+    circuit = Circuit(limit=3)
+
+    def picky(keys: list[str]) -> list[int]:
+        if any(key.startswith("bad") for key in keys):
+            raise ValueError
+        return [len(key) for key in keys]
+
+    texts = [f"{'bad' if i % 2 else 'good'} {i}" for i in range(20)]
+    results = score_unique(texts, picky, circuit)
+    assert [isinstance(result, Failed) for result in results] == [i % 2 == 1 for i in range(20)]
+    assert not circuit.open
+
+
+def test_packed_batches_count_tokens_without_padding() -> None:
+    assert list(token_batches([10, 2, 10, 2], budget=20, packed=True)) == [[0, 2], [1, 3]]
+    assert list(token_batches([10, 4, 3, 3], budget=20, packed=True)) == [[0, 1, 2, 3]]
+    assert list(token_batches([10, 4, 3, 3], budget=20)) == [[0, 1], [2, 3]]

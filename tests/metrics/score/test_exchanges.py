@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from metrics.score.exchanges import Scorers, ScorerSettings, keyed_hash, load_scorers, score_exchanges
+from metrics.score.batching import Circuit
+from metrics.score.exchanges import Scorer, Scorers, ScorerSettings, keyed_hash, load_scorers, score_exchanges
 from schemas.scores import SCORED_COLUMNS
 
 
@@ -61,20 +62,18 @@ def test_no_words_is_not_grade_zero(scorers: Scorers) -> None:
 
 
 def test_special_tokens_are_plain_text(scorers: Scorers) -> None:
-    literal = scorers.perplexity.encode(["<|endoftext|>"])[0]
-    assert scorers.perplexity.tokenizer.bos_token_id not in literal
-    assert len(literal) > 1
+    (row,) = score(scorers, (None, "<|endoftext|>"))
+    assert row["response_scored_tokens"] == row["counted_output_tokens"] > 1
 
 
 def test_equal_texts_are_scored_once(scorers: Scorers) -> None:
     seen: list[str] = []
 
-    class Counting(type(scorers.toxicity)):  # type: ignore[misc]
-        def score(self, texts: Any) -> Any:
-            seen.extend(texts)
-            return super().score(texts)
+    def counting_score(texts: list[str]) -> Any:
+        seen.extend(texts)
+        return scorers.toxicity.score(texts)
 
-    counting = replace(scorers, toxicity=Counting(**vars(scorers.toxicity)))
+    counting = replace(scorers, toxicity=replace(scorers.toxicity, score=counting_score))
     rows = score(counting, ("hello", "the cat"), ("hello", "the cat"), ("the cat", None))
     assert sorted(seen) == ["hello", "the cat"]
     assert rows[0] == rows[1]
@@ -92,7 +91,7 @@ def test_neighbours_do_not_change_scores(scorers: Scorers) -> None:
 def test_tokens_are_counted_over_all_input_messages(scorers: Scorers) -> None:
     context = json.dumps([{"role": "system", "content": "the cat"}, {"role": "user", "content": "hello"}])
     (row,) = score_exchanges(scorers, prompts=["hello"], responses=["a dog"], contexts=[context], count_tokens=[True])
-    sizes = [len(ids) for ids in scorers.perplexity.encode(["the cat", "hello", "a dog"])]
+    sizes = scorers.tokens(["the cat", "hello", "a dog"])
     assert (row["counted_input_tokens"], row["counted_output_tokens"]) == (sizes[0] + sizes[1], sizes[2])
     (row,) = score(scorers, ("hello", "a dog"), count=False)
     assert (row["counted_input_tokens"], row["counted_output_tokens"]) == (None, None)
@@ -109,3 +108,40 @@ def test_hashes_are_hmacs() -> None:
     assert keyed_hash("hé", b"key") == hmac.new(b"key", "hé".encode(), hashlib.sha256).hexdigest()
     assert keyed_hash("a", b"key") != keyed_hash("a", b"other")
     assert keyed_hash(None, b"key") is None
+
+
+def test_other_languages_than_a_scorers_own_have_no_score(language_model: Path, classifier: Path) -> None:
+    settings = ScorerSettings(str(language_model), str(classifier), "hate", toxicity_language="en")
+    german = "Wie starte ich meinen Cluster neu, wenn er nicht mehr antwortet?"
+    english = "How do I restart my cluster when it does not answer any more?"
+    rows = score(load_scorers(settings), (german, english), ("ok", german), (english, None))
+    assert [row["language"] for row in rows] == ["de", "de", "en"]
+    reasons = [row["score_errors"] for row in rows]
+    assert reasons[0] == dict.fromkeys(("prompt_toxicity", "prompt_flesch_kincaid"), "language")
+    assert reasons[1] == dict.fromkeys(("response_toxicity", "response_flesch_kincaid"), "language")
+    assert rows[1]["prompt_toxicity"] is not None, "too short to tell: scored"
+    assert all(row["prompt_perplexity"] is not None for row in rows), "this scorer takes any language"
+
+
+def test_requests_that_are_not_sampled_get_language_and_tokens_only(scorers: Scorers) -> None:
+    english = "How do I restart my cluster when it does not answer any more?"
+    taken, left = score_exchanges(
+        scorers, prompts=[english] * 2, responses=["hello"] * 2, contexts=[None] * 2, count_tokens=[True] * 2,
+        sampled=[True, False],
+    )  # fmt: skip
+    assert taken["score_errors"] == {}
+    assert left["score_errors"] == dict.fromkeys(SCORED_COLUMNS, "not_sampled")
+    assert (left["language"], left["counted_output_tokens"]) == ("en", taken["counted_output_tokens"])
+
+
+def test_a_scorer_that_fails_leaves_the_others_alone(scorers: Scorers) -> None:
+    def broken(texts: list[str]) -> list[float]:
+        raise ValueError(texts)
+
+    failing = replace(scorers, toxicity=Scorer(broken, circuit=Circuit(limit=2)))
+    rows = score(failing, ("hello", "the cat"), ("a dog", "the mat"))
+    assert [row["score_errors"] for row in rows] == [
+        dict.fromkeys(("prompt_toxicity",), "error:ValueError") | {"response_toxicity": "circuit_open"},
+        {"prompt_toxicity": "error:ValueError", "response_toxicity": "circuit_open"},
+    ]
+    assert all(row["response_perplexity"] is not None for row in rows)

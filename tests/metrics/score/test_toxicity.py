@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from metrics.score.models import find_model
 from metrics.score.toxicity import ToxicityScorer, label_probability, load_toxicity
@@ -20,23 +22,28 @@ def scorer(classifier: Path) -> ToxicityScorer:
     return load_toxicity(find_model(str(classifier)), "hate", "cpu")
 
 
-def plain(scorer: ToxicityScorer, ids: list[int]) -> float:
+@pytest.fixture(scope="module")
+def model(classifier: Path) -> Any:
+    return AutoModelForSequenceClassification.from_pretrained(classifier).eval()
+
+
+def plain(model: Any, ids: list[int]) -> float:
     with torch.no_grad():
-        return float(scorer.model(input_ids=torch.tensor([ids])).logits.softmax(-1)[0, 1])
+        return float(model(input_ids=torch.tensor([ids])).logits.softmax(-1)[0, 1])
 
 
-def test_equals_a_plain_transformers_computation(scorer: ToxicityScorer) -> None:
-    expected = [plain(scorer, scorer.tokenizer(text)["input_ids"]) for text in TEXTS]
+def test_equals_a_plain_transformers_computation(scorer: ToxicityScorer, model: Any) -> None:
+    expected = [plain(model, scorer.tokenizer(text)["input_ids"]) for text in TEXTS]
     assert scorer.score(TEXTS) == pytest.approx(expected, abs=1e-6)
     assert max(expected) - min(expected) > 0.01, "random weights that score all texts alike would prove nothing"
 
 
-def test_long_text_takes_the_most_toxic_window(scorer: ToxicityScorer) -> None:
+def test_long_text_takes_the_most_toxic_window(scorer: ToxicityScorer, model: Any) -> None:
     text = "the cat sat on the mat and " * 30 + "you are stupid"
     ids = scorer.tokenizer(text)["input_ids"]
     step = CLASSIFIER_CONTEXT - CLASSIFIER_CONTEXT // 4
     starts = range(0, len(ids) - CLASSIFIER_CONTEXT // 4, step)
-    windows = [plain(scorer, ids[start : start + CLASSIFIER_CONTEXT]) for start in starts]
+    windows = [plain(model, ids[start : start + CLASSIFIER_CONTEXT]) for start in starts]
     assert len(windows) > 5
     assert scorer.score([text])[0] == pytest.approx(max(windows), abs=1e-6)
 
@@ -51,11 +58,10 @@ def test_activation(multi_label: bool, expected: float) -> None:
 
 
 def test_multi_label_models_use_the_sigmoid(tmp_path: Path) -> None:
-    scorer = load_toxicity(
-        find_model(str(save_classifier(tmp_path, problem_type="multi_label_classification"))), "hate", "cpu"
-    )
+    folder = save_classifier(tmp_path, problem_type="multi_label_classification")
+    scorer = load_toxicity(find_model(str(folder)), "hate", "cpu")
     with torch.no_grad():
-        logits = scorer.model(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]])).logits
+        logits = AutoModelForSequenceClassification.from_pretrained(folder).eval()(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]])).logits
     assert scorer.score(["hello"])[0] == pytest.approx(float(logits[0, 1].sigmoid()), abs=1e-6)
 
 
