@@ -24,6 +24,7 @@ setup(
         "jinja2>=3.1",
         "phonenumbers>=9,<10",
         "plotly>=6",
+        "py3langid>=0.4,<1",
         "pydantic>=2.7,<3",
         "pyyaml>=6",
         "scipy>=1.11",

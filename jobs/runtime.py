@@ -16,7 +16,7 @@ from schemas.config import AVAILABLE_NOW, Config, load_config
 from schemas.errors import ConfigError, MonitorError, SourceError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 LOG = logging.getLogger("inference_metrics")
 FAIL_POINT_VARIABLE = "INFERENCE_METRICS_FAIL_POINT"
@@ -24,6 +24,9 @@ OK, FAILED, WRONG_USE = 0, 1, 2
 
 ARROW_RECORDS = 2000
 """Exchanges per Arrow batch: the pool within which texts are sorted by length and scored once."""
+
+ARROW_BYTES = 64 * 2**20
+"""Bytes per Arrow batch: with texts of a megabyte fewer exchanges are one."""
 
 DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -130,6 +133,7 @@ def spark_session(name: str, *, local_settings: Mapping[str, str] = {}) -> Spark
     # JSON may repeat a key, and VARIANT refuses it; as in most readers the last one counts.
     spark.conf.set("spark.sql.variant.allowDuplicateKeys", "true")
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(ARROW_RECORDS))
+    spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", str(ARROW_BYTES))
     return spark
 
 
@@ -177,10 +181,26 @@ def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -
     return spark
 
 
-def partitions(spark: SparkSession) -> int:
-    """Number of partitions for work that has to be spread by hand."""
-    setting = spark.conf.get("spark.sql.shuffle.partitions") or ""
-    return int(setting) if setting.isdigit() else 64
+def spread(df: DataFrame, size: Column) -> DataFrame:
+    """The rows over as many partitions as there are cores, each with its share of ``size``, not only of rows.
+
+    Within each partition that there is, rows are dealt out by size, longest first, to and fro. No row is moved twice.
+    """
+    from pyspark.sql import functions as F
+
+    n = _cores(df.sparkSession)
+    place = F.monotonically_increasing_id() % (2 * n)
+    dealt = df.withColumn("size", size).sortWithinPartitions(F.desc("size")).withColumn("place", place)
+    to = F.when(F.col("place") < n, F.col("place")).otherwise(2 * n - 1 - F.col("place"))
+    return dealt.withColumn("place", to.cast("int")).repartitionById(n, "place").drop("size", "place")
+
+
+def _cores(spark: SparkSession) -> int:
+    try:
+        return int(spark.sparkContext.defaultParallelism)
+    except Exception:  # Spark Connect has no context: as many as it shuffles to
+        setting = spark.conf.get("spark.sql.shuffle.partitions") or ""
+        return int(setting) if setting.isdigit() else 64
 
 
 def fail_point(name: str) -> None:

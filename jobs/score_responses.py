@@ -38,17 +38,17 @@ from jobs.runtime import (
     add_trigger,
     fail_point,
     parser,
-    partitions,
     read_config,
     run,
     spark_session,
+    spread,
     stream,
 )
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, merge, on_dates, read_table
 from metrics.redact import stored_text
-from metrics.score.exchanges import Scorers, ScorerSettings, load_scorers
+from metrics.score.exchanges import ScorerSettings, load_scorers
 from metrics.score.udf import with_hashes, with_scores
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
@@ -77,8 +77,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, new_checkpoint: 
     source = stream_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
     common_rows(source, config)  # what can't be read is said before anything is written
-    settings = scorer_settings(config)
-    scorers = load_scorers(settings)
+    load_scorers(scorer_settings(config))  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(HOP), new=new_checkpoint)
@@ -86,7 +85,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, new_checkpoint: 
     backlog = Backlog()
 
     def score(df: DataFrame, batch_id: int) -> None:
-        score_batch(df, batch_id, config, scorers=scorers, settings=settings, checkpoint=checkpoint, backlog=backlog)
+        score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog)
 
     def begin() -> Any:
         return stream(stream_source(spark, config), score, name=HOP, checkpoint=checkpoint, trigger=trigger)
@@ -112,6 +111,10 @@ def scorer_settings(config: Config) -> ScorerSettings:
         perplexity_model=scoring.perplexity.model,
         toxicity_model=scoring.toxicity.model,
         toxicity_label=scoring.toxicity.label,
+        perplexity_dtype=scoring.perplexity.dtype,
+        toxicity_dtype=scoring.toxicity.dtype,
+        perplexity_language=scoring.perplexity.language,
+        toxicity_language=scoring.toxicity.language,
         tokenizer=scoring.tokenizer,
         device=scoring.device,
         tracking_uri=config.mlflow.tracking_uri,
@@ -123,8 +126,6 @@ def score_batch(
     batch_id: int,
     config: Config,
     *,
-    scorers: Scorers,
-    settings: ScorerSettings,
     checkpoint: str,
     backlog: Backlog | None = None,
 ) -> None:
@@ -145,7 +146,7 @@ def score_batch(
     new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
         _first_of_each_request
     )
-    _insert_scores(new, batch.dates, config, scorers=scorers, settings=settings, now=now)
+    _insert_scores(new, batch.dates, config, now=now)
     seconds = time.monotonic() - started
     fail_point("after_scores")
     if batch.rows_unreadable:
@@ -171,26 +172,33 @@ def unpack_rows(rows: DataFrame, *, now: datetime) -> DataFrame:
     return unpacked.withColumn("exchanges", F.when(F.col("reason").isNull(), F.col("exchanges")))
 
 
-def _insert_scores(
-    new: DataFrame,
-    dates: list[date],
-    config: Config,
-    *,
-    scorers: Scorers,
-    settings: ScorerSettings,
-    now: datetime,
-) -> None:
+def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
     """Score the requests that the tables do not know yet. ``new`` has at most one row per request."""
     spark, output = new.sparkSession, config.output
     known = on_dates(read_table(spark, SCORES, output), "request_date", dates).select("request_date", "request_id")
-    scored = (
-        explode_exchanges(new.join(known, ["request_date", "request_id"], "left_anti"))
-        .withColumn("count_tokens", _needs_counting())
-        .repartition(partitions(spark))
-        .transform(with_scores, settings, key=config.text.secret())
-        .transform(_score_rows, now=now, store=config.text.store, fingerprints=dict(scorers.fingerprints))
-    )
+    scored = score_rows(new.join(known, ["request_date", "request_id"], "left_anti"), config, now=now)
     insert_new(scored, SCORES, output, dates=dates)
+
+
+def score_rows(new: DataFrame, config: Config, *, now: datetime) -> DataFrame:
+    """Rows of ``scores`` made of unpacked rows."""
+    rate = config.scoring.sample_rate
+    return (
+        explode_exchanges(new)
+        .withColumns({"count_tokens": _needs_counting(), "sampled": _sampled(rate)})
+        .transform(spread, F.coalesce(F.length("prompt"), F.lit(0)) + F.coalesce(F.length("response"), F.lit(0)))
+        .transform(with_scores, scorer_settings(config), key=config.text.secret())
+        .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
+    )
+
+
+def _sampled(rate: float) -> Any:
+    """Whether a request's scores are computed: by its id, so that a replay decides the same. Failures always."""
+    if rate == 1:
+        return F.lit(True)
+    digits = 13
+    unit = F.conv(F.substring(F.sha2(F.col("request_id"), 256), 1, digits), 16, 10).cast("double") / 16.0**digits
+    return ~F.coalesce(F.col("status_code") == 200, F.lit(False)) | (unit < rate)
 
 
 def _skipped(
@@ -244,7 +252,7 @@ def _left_out(what: str) -> Any:
     return F.expr(f"try_element_at(filter(logging_error_codes, code -> contains(code, '{what}')), 1)")
 
 
-def _score_rows(scored: DataFrame, *, now: datetime, store: str, fingerprints: dict[str, str]) -> DataFrame:
+def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate: float) -> DataFrame:
     """The columns of ``scores``."""
     tokens = F.coalesce("usage_input_tokens", "scored.counted_input_tokens")
     output_tokens = F.coalesce("usage_output_tokens", "scored.counted_output_tokens")
@@ -255,7 +263,6 @@ def _score_rows(scored: DataFrame, *, now: datetime, store: str, fingerprints: d
     own = {
         "prompt": stored_text(F.col("prompt"), store=store),
         "response": stored_text(F.col("response"), store=store),
-        "language": F.lit(None).cast("string"),
         "slices": F.expr("CAST(map() AS map<string,string>)"),
         "input_tokens": tokens,
         "output_tokens": output_tokens,
@@ -265,7 +272,7 @@ def _score_rows(scored: DataFrame, *, now: datetime, store: str, fingerprints: d
         .when(counted, "tokenizer"),
         "cost": F.lit(None).cast("double"),
         "currency": F.lit(None).cast("string"),
-        "scorers": F.create_map(*(F.lit(text) for pair in sorted(fingerprints.items()) for text in pair)),
+        "sample_rate": F.lit(sample_rate),
         "scored_at": F.lit(now),
     }
     scored = scored.withColumns({"request_left_out": _left_out("REQUEST"), "response_left_out": _left_out("RESPONSE")})
@@ -305,8 +312,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     Returns:
         Rows ``tried`` (those that the source still has) and ``scored`` (those that left quarantine).
     """
-    settings = scorer_settings(config)
-    scorers = load_scorers(settings)
+    load_scorers(scorer_settings(config))
     create_tables(spark, config)
     output, now = config.output, datetime.now(UTC)
     held = read_table(spark, QUARANTINE, output).select("source_row_hash", "checkpoint_id", "batch_id")
@@ -318,7 +324,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
         new = readable.transform(_first_of_each_request)
-        _insert_scores(new, dates, config, scorers=scorers, settings=settings, now=now)
+        _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)
         left = merge(keys, QUARANTINE, output)

@@ -51,8 +51,9 @@ SETTINGS = {
     "output": {"path": "tables"},
     "trigger": "availableNow",
     "scoring": {
-        "perplexity": {"model": "models/perplexity"},
-        "toxicity": {"model": "models/toxicity", "label": "hate", "threshold": 0.5},
+        # One type on all machines, so that one seed gives one page.
+        "perplexity": {"model": "models/perplexity", "dtype": "float32"},
+        "toxicity": {"model": "models/toxicity", "dtype": "float32", "label": "hate", "threshold": 0.5},
     },
     "text": {"store": "redacted"},
     "mlflow": {"tracking_uri": "sqlite:///mlflow.db", "registered_model": MODEL},

@@ -35,7 +35,9 @@ def measures(*, toxicity_threshold: float) -> str:
         f"'scorer_fingerprint', CAST({fingerprint} AS string))"
         for name, value, fingerprint in values
     ]
-    return f"array({', '.join(structs)})"
+    # A request that scoring.sample_rate left out has no part in a scorer's measures: neither a value nor a missing one.
+    left_out = "coalesce(element_at(score_errors, 'prompt_toxicity') = 'not_sampled', false)"
+    return f"filter(array({', '.join(structs)}), m -> m.scorer_fingerprint IS NULL OR NOT {left_out})"
 
 
 def _fingerprint(name: str) -> str:

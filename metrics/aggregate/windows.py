@@ -66,16 +66,20 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
 
     Returns:
         ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
-        are 1 / sampling_fraction; a fraction that is none weighs 1.
+        are 1 / sampling_fraction; a fraction that is none weighs 1. Those of scorers' measures are divided by
+        sample_rate, too.
     """
     # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
     weight = F.coalesce(1 / F.when(F.col("sampling_fraction").between(1e-9, 1), F.col("sampling_fraction")), F.lit(1.0))
+    # A scored request stands for those of its like that were not.
+    left_out = F.coalesce(F.when(F.col("status_code") == 200, F.col("sample_rate")), F.lit(1.0))
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
     window = (*GROUP, "end")
     long = (
-        rows.withColumns({"w": weight, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
-        .select(*window, F.explode(versions).alias("model_version"), "w", "m")
-        .select(*window, "model_version", "w", F.inline("m"), F.lit(True).alias("real"))
+        rows.withColumns({"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
+        .select(*window, F.explode(versions).alias("model_version"), "w", "sampled", "m")
+        .select(*window, "model_version", "w", "sampled", F.inline("m"), F.lit(True).alias("real"))
+        .withColumn("w", F.when(F.col("scorer_fingerprint").isNull(), F.col("w")).otherwise(F.col("w") / F.col("sampled")))
     )
     if stored is not None:
         # Stored keys take part as rows without a value, so that one aggregation also finds the keys that are gone.

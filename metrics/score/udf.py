@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
+from pyspark import TaskContext
 from pyspark.sql import functions as F
 
 from metrics.score.exchanges import ScorerSettings, keyed_hash, load_scorers, score_exchanges
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
 SCORED = (
     "prompt_toxicity double, response_toxicity double, prompt_perplexity double, response_perplexity double, "
     "response_perplexity_given_prompt double, response_nll double, response_scored_tokens bigint, "
-    "prompt_flesch_kincaid double, response_flesch_kincaid double, score_errors map<string,string>, "
-    "counted_input_tokens bigint, counted_output_tokens bigint"
+    "prompt_flesch_kincaid double, response_flesch_kincaid double, score_errors map<string,string>, language string, "
+    "scorers map<string,string>, counted_input_tokens bigint, counted_output_tokens bigint"
 )
 TEXT = (
     "prompt_hash string, response_hash string, context_hash string, requester_hash string, end_user_hash string, "
     "prompt_chars int, prompt_words int, response_chars int, response_words int"
 )
-INPUTS = ("prompt", "response", "context", "requester", "end_user", "count_tokens")
+INPUTS = ("prompt", "response", "context", "requester", "end_user", "count_tokens", "sampled")
 
 
 def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -> DataFrame:
@@ -34,7 +36,8 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
     """
 
     def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
-        scorers = load_scorers(settings)
+        scorers = load_scorers(settings, _resources())
+        marks = {"scorers": dict(scorers.fingerprints)}
         for columns in batches:
             batch = dict(zip(INPUTS, (_values(column) for column in columns), strict=True))
             scores = score_exchanges(
@@ -43,13 +46,29 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
                 responses=batch["response"],
                 contexts=batch["context"],
                 count_tokens=batch["count_tokens"],
+                sampled=batch["sampled"],
             )
             # object dtype: pandas would turn an integer column with a missing value into floats
-            yield pd.DataFrame([score | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object")
+            yield pd.DataFrame([score | marks | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object")
 
     result = ", ".join((SCORED, TEXT))
     udf = F.pandas_udf(score, returnType=result)  # type: ignore[attr-defined]  # not in the stubs
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
+
+
+def _resources() -> int | None:
+    """Keep to the cores that Spark gave this task; number of its GPU (``spark.task.resource.gpu.amount``).
+
+    Without such resources tasks take the machine's GPUs in turn.
+    """
+    task = TaskContext.get()
+    if task is None:
+        return None
+    torch.set_num_threads(max(1, task.cpus()))
+    gpus = task.resources().get("gpu")
+    if gpus and gpus.addresses and gpus.addresses[0].isdigit():
+        return int(gpus.addresses[0])
+    return task.partitionId() % torch.cuda.device_count() if torch.cuda.device_count() > 1 else None
 
 
 def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes) -> DataFrame:
