@@ -176,8 +176,10 @@ Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class PerplexityModel(Settings):
-    """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``; the type that it
-    computes with; the language that it was made for, if it says nothing of others."""
+    """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``.
+
+    Also the type that it computes with, and the language that it was made for, if it says nothing of others.
+    """
 
     model: Annotated[str, Field(min_length=1)] = "gpt2"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -185,8 +187,10 @@ class PerplexityModel(Settings):
 
 
 class ToxicityModel(Settings):
-    """Sequence classifier that scores toxicity, the type that it computes with, the label that means toxic, the
-    threshold of the rates, and the language that it was made for, if it says nothing of others."""
+    """Sequence classifier that scores toxicity, the label that means toxic, and the threshold of the rates.
+
+    Also the type that it computes with, and the language that it was made for, if it says nothing of others.
+    """
 
     model: Annotated[str, Field(min_length=1)] = "facebook/roberta-hate-speech-dynabench-r4-target"
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

@@ -36,7 +36,11 @@ SCORES = Table(
         ("prompt_words", "int", "Words of the prompt, split at white space"),
         ("response_chars", "int", "Characters (Unicode code points) of the response"),
         ("response_words", "int", "Words of the response, split at white space"),
-        ("language", "string", "Language of the prompt (ISO 639), or of the response where the prompt is too short to tell"),
+        (
+            "language",
+            "string",
+            "Language of the prompt (ISO 639), or of the response where the prompt is too short to tell",
+        ),
         ("slices", "map<string,string>", "Value of each slicing expression"),
         ("input_tokens", "bigint", "Tokens of all input messages"),
         ("output_tokens", "bigint", "Tokens of the response"),

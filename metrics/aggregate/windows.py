@@ -76,10 +76,14 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
     window = (*GROUP, "end")
     long = (
-        rows.withColumns({"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
+        rows.withColumns(
+            {"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))}
+        )
         .select(*window, F.explode(versions).alias("model_version"), "w", "sampled", "m")
         .select(*window, "model_version", "w", "sampled", F.inline("m"), F.lit(True).alias("real"))
-        .withColumn("w", F.when(F.col("scorer_fingerprint").isNull(), F.col("w")).otherwise(F.col("w") / F.col("sampled")))
+        .withColumn(
+            "w", F.when(F.col("scorer_fingerprint").isNull(), F.col("w")).otherwise(F.col("w") / F.col("sampled"))
+        )
     )
     if stored is not None:
         # Stored keys take part as rows without a value, so that one aggregation also finds the keys that are gone.

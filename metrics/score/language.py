@@ -17,7 +17,7 @@ LENGTH = 4096
 
 
 def detect_languages(texts: Sequence[str]) -> list[str]:
-    """ISO 639 code of each text: two letters where there are such, else three; ``UNDETERMINED`` below ``CONFIDENCE``."""
+    """ISO 639 code of each text: two letters where there are such, else three; below CONFIDENCE ``UNDETERMINED``."""
     identifier = _identifier()
     return [str(identifier.classify(text[:LENGTH])[0]) for text in texts]
 

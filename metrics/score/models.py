@@ -146,8 +146,9 @@ def load_causal_lm(files: ModelFiles, device: str, dtype: str = "float32") -> An
 
 
 def load_classifier(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
-    """The sequence classifier in evaluation mode; with int8, the linear layers of its body are quantised (weights once,
-    activations as they come), and its head stays fp32.
+    """The sequence classifier in evaluation mode.
+
+    With int8, the linear layers of its body are quantised (weights once, activations as they come); its head is fp32.
 
     Raises:
         ModelError: It can't be loaded; int8 on something other than a CPU.

@@ -104,7 +104,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float | None = None,
-    dropout: float = 0.0,
+    dropout: float = 0.0,  # noqa: ARG001  # of the protocol; scoring is evaluation
     is_causal: bool | None = None,
     sliding_window: int | None = None,
     **others: Any,

@@ -122,7 +122,10 @@ def find_head(body: Body) -> Head:
         output, states = body.run([ids.tolist()])
         expected = own(output, states, ids).log_softmax(-1)
         if plain is not None and torch.allclose(
-            plain(output, states, ids).log_softmax(-1), expected, rtol=1e-4, atol=1e-4 if model.dtype == torch.float32 else 0.1
+            plain(output, states, ids).log_softmax(-1),
+            expected,
+            rtol=1e-4,
+            atol=1e-4 if model.dtype == torch.float32 else 0.1,
         ):
             return plain
     return own
@@ -135,7 +138,7 @@ def _plain_head(model: Any) -> Head | None:
         return None
     weight, bias = embedding.weight, getattr(embedding, "bias", None)
 
-    def head(output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def head(_output: Any, states: torch.Tensor, _ids: torch.Tensor) -> torch.Tensor:
         return F.linear(states, weight, bias).float()
 
     return head

@@ -96,7 +96,7 @@ def english_words() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _patterns() -> dict[str, tuple[int, tuple[int, ...]] | None]:
-    """pyphen's hyphenation patterns, and None for what is only the beginning of some."""
+    """Hyphenation patterns of pyphen, and None for what is only the beginning of some."""
     patterns = get_pyphen(LANGUAGE).hd.patterns
     beginnings = {pattern[:end]: None for pattern in patterns for end in range(1, len(pattern))}
     return {**beginnings, **patterns}
@@ -119,7 +119,6 @@ def _hyphens(word: str) -> int:
             if pattern:
                 offset, values = pattern
                 for at, level in enumerate(values, start + offset):
-                    if level > levels[at]:
-                        levels[at] = level
+                    levels[at] = max(levels[at], level)
     right = len(word) - pyphen.right
     return sum(level % 2 for level in levels[pyphen.left + 1 : right + 2])

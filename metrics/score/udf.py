@@ -49,7 +49,9 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
                 sampled=batch["sampled"],
             )
             # object dtype: pandas would turn an integer column with a missing value into floats
-            yield pd.DataFrame([score | marks | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object")
+            yield pd.DataFrame(
+                [score | marks | _text_columns(batch, i, key) for i, score in enumerate(scores)], dtype="object"
+            )
 
     result = ", ".join((SCORED, TEXT))
     udf = F.pandas_udf(score, returnType=result)  # type: ignore[attr-defined]  # not in the stubs

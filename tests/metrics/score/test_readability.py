@@ -16,7 +16,8 @@ from metrics.score import readability
 from metrics.score.readability import english_words, flesch_kincaid, syllables
 
 WORDS = [
-    *english_words()[::500], "hm", "don't", "'tis", "o'clock", "rock'n'roll", "it’s", "''ve'", "--", "e.g.", "U.S.", "...",
+    *english_words()[::500], "hm", "don't", "'tis", "o'clock", "rock'n'roll", "it’s", "''ve'", "--", "e.g.", "U.S.",
+    "...",
     "İSTANBUL", "ΑΣ", "naïve", "你好", "😀", "x\x00y", "a\u200bb", "foo_bar", "100%", "3.14", "\u0301", "ß", "ŉ",
     "antidisestablishmentarianism", "http://example.com/a?b=c",
 ]  # fmt: skip
@@ -55,7 +56,7 @@ def test_known_grades(text: str, expected: float | None) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_grades_are_textstats_to_the_last_bit(seed: int) -> None:
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     for _ in range(100):
         text = "".join(draw.choice(WORDS) + draw.choice(GAPS) for _ in range(draw.randrange(60)))
         assert flesch_kincaid(text) == of_textstat(text), repr(text)
@@ -67,7 +68,7 @@ def test_any_text_has_textstats_grade(text: str) -> None:
 
 
 def test_a_word_without_end_is_counted_as_textstat_counts_it() -> None:
-    letters = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyzABC0123456789+/", k=20_000))  # noqa: S311
+    letters = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyzABC0123456789+/", k=20_000))
     assert flesch_kincaid(letters) == of_textstat(letters)
     assert flesch_kincaid(letters * 50) > 1000, "a megabyte without a blank comes to an end"
     assert max(map(len, readability._COUNTS)) <= readability.CACHED_LENGTH, "and is not kept"

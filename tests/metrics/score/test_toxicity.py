@@ -61,7 +61,11 @@ def test_multi_label_models_use_the_sigmoid(tmp_path: Path) -> None:
     folder = save_classifier(tmp_path, problem_type="multi_label_classification")
     scorer = load_toxicity(find_model(str(folder)), "hate", "cpu")
     with torch.no_grad():
-        logits = AutoModelForSequenceClassification.from_pretrained(folder).eval()(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]])).logits
+        logits = (
+            AutoModelForSequenceClassification.from_pretrained(folder)
+            .eval()(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]]))
+            .logits
+        )
     assert scorer.score(["hello"])[0] == pytest.approx(float(logits[0, 1].sigmoid()), abs=1e-6)
 
 
