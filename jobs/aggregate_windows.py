@@ -21,7 +21,7 @@ from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 HOP = "aggregate_windows"
 FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "updated_at")]
@@ -65,6 +65,7 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
     stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
     figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
+    figures = without_frozen(figures, scorers_held(spark, config, dates=dates), gone=F.col("gone"))
     fail_point("before_windows")
     values = {name: f"s.{name}" for name in FIGURES} | {"updated_at": F.lit(datetime.now(UTC))}
     (
@@ -94,6 +95,36 @@ def window_figures(
     if touched is not None:
         rows = in_windows(rows, touched)
     return aggregate_windows(rows, toxicity_threshold=config.scoring.toxicity.threshold, stored=stored)
+
+
+def scorers_held(spark: SparkSession, config: Config, *, dates: Iterable[date] | None = None) -> DataFrame:
+    """Fingerprints that rows of ``scores`` have, by date (``window_date``, ``held``)."""
+    rows = read_table(spark, SCORES, config.output)
+    if dates is not None:
+        rows = on_dates(rows, "request_date", dates)
+    fingerprints = F.explode(F.map_values("scorers")).alias("held")
+    return rows.select(F.col("request_date").alias("window_date"), fingerprints).distinct()
+
+
+def without_frozen(windows: DataFrame, held: DataFrame, *, gone: Column) -> DataFrame:
+    """Windows but for the frozen ones: those that no row falls into any more, and of a scorer that the day has no more.
+
+    ``rescore`` gives whole days another scorer; what the one before had found stays as it was, beside the new figures.
+
+    Args:
+        windows: Rows with ``window_date`` and ``scorer_fingerprint``.
+        held: What ``scorers_held`` says.
+        gone: Whether no row falls into the window any more.
+    """
+    # A rate's fingerprint has its threshold after the scorer's.
+    scorer = F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")
+    marked = windows.withColumn("scorer", scorer).join(
+        F.broadcast(held.withColumnRenamed("held", "scorer").withColumn("is_held", F.lit(True))),
+        ["window_date", "scorer"],
+        "left",
+    )
+    frozen = gone & F.col("scorer_fingerprint").isNotNull() & F.col("is_held").isNull()
+    return marked.where(~frozen).select(windows.columns)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
