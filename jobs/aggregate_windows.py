@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.runtime import LOG, fail_point, stream, streaming_main
-from jobs.tables import create_table, merge, on_dates, read_changes, read_table
+from jobs.tables import create_table, identifier, merge, on_dates, read_changes, read_table
 from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -42,6 +43,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
     """Start the window query on the change feed of ``scores``."""
     create_table(spark, SCORES, config.output)
     create_table(spark, PROFILE_METRICS, config.output)
+    _create_view(spark, config)
     changes = read_changes(spark, SCORES, config.output)
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
@@ -95,6 +97,33 @@ def window_figures(
     if touched is not None:
         rows = in_windows(rows, touched)
     return aggregate_windows(rows, toxicity_threshold=config.scoring.toxicity.threshold, stored=stored)
+
+
+def current_metrics(windows: DataFrame) -> DataFrame:
+    """Of each version's measure only the newest scorer's windows: different scorers are never mixed.
+
+    The newest is the one that reaches furthest, and of several the one that was written last.
+    """
+    of_measure = Window.partitionBy("endpoint_name", "model_name", "model_version", "column_name")
+    newest = F.max_by("scorer_fingerprint", F.struct("window.end", "updated_at")).over(of_measure)
+    rows = windows.withColumn("newest", newest)
+    return rows.where(F.col("scorer_fingerprint").eqNullSafe(F.col("newest"))).select(windows.columns)
+
+
+def _create_view(spark: SparkSession, config: Config) -> None:
+    """``current_metrics`` beside the tables, for other people's queries; folders can't hold a view."""
+    output = config.output
+    if output.path is not None:
+        return
+    parts = f"{output.schema_name}.{output.prefix}current_metrics".split(".")
+    newest = "max_by(scorer_fingerprint, struct(window.end, updated_at))"
+    measure = "endpoint_name, model_name, model_version, column_name"
+    windows = identifier(PROFILE_METRICS, output)
+    spark.sql(
+        f"CREATE VIEW IF NOT EXISTS {'.'.join(f'`{part}`' for part in parts)} AS "  # noqa: S608 (names of the settings)
+        f"SELECT * EXCEPT (newest) FROM (SELECT *, {newest} OVER (PARTITION BY {measure}) AS newest FROM {windows}) "
+        "WHERE scorer_fingerprint <=> newest"
+    )
 
 
 def scorers_held(spark: SparkSession, config: Config, *, dates: Iterable[date] | None = None) -> DataFrame:

@@ -15,6 +15,7 @@ COMMANDS = {
     "sync-registry": ("sync_registry", "MLflow registry → model_versions"),
     "version": ("version", "one version's card: where it comes from and how it lives"),
     "reconcile": ("reconcile", "prove that every source row is accounted for and every window is right"),
+    "rescore": ("rescore", "give the rows of some days the scores of other scorers, or those that are missing"),
     "forget": ("forget", "remove a person's rows from every table"),
     "doctor": ("doctor", "check source, tables, retention, models and versions before anything is written"),
     "demo": ("demo.command", "a chatbot, its registry and a month of its traffic, then monitor"),

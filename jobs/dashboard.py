@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
+from jobs.aggregate_windows import current_metrics
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import read_table, table_exists
 from metrics.dashboard.page import page
@@ -72,11 +72,8 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     if newest is not None:
         recent = F.col("window_date") > F.date_sub(F.lit(newest), RECENT_DAYS)
         rows = rows.where(recent | (F.col("granularity") == "1 day"))
-    of_measure = Window.partitionBy("endpoint_name", "model_name", "model_version", "column_name")
-    newest_scorer = F.max_by("scorer_fingerprint", "updated_at").over(of_measure)
     return (
-        rows.withColumn("newest_scorer", newest_scorer)
-        .where(F.col("scorer_fingerprint").eqNullSafe(F.col("newest_scorer")))
+        rows.transform(current_metrics)
         .select(
             F.col("window.start").alias("window_start"),
             F.col("window.end").alias("window_end"),

@@ -63,6 +63,9 @@ if TYPE_CHECKING:
 
 HOP = "score_responses"
 
+TEXT_LENGTH = F.expr("coalesce(length(prompt), 0) + coalesce(length(response), 0)")
+"""What scoring an exchange costs, more or less."""
+
 FUTURE = timedelta(hours=1)
 """A request later than this after its row was read has a wrong clock or a wrong unit."""
 
@@ -144,7 +147,7 @@ def score_batch(
     forgotten = None if removed.isEmpty() else removed
     wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
     new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
-        _first_of_each_request
+        first_of_each_request
     )
     _insert_scores(new, batch.dates, config, now=now)
     seconds = time.monotonic() - started
@@ -185,14 +188,14 @@ def score_rows(new: DataFrame, config: Config, *, now: datetime) -> DataFrame:
     rate = config.scoring.sample_rate
     return (
         explode_exchanges(new)
-        .withColumns({"count_tokens": _needs_counting(), "sampled": _sampled(rate)})
-        .transform(spread, F.coalesce(F.length("prompt"), F.lit(0)) + F.coalesce(F.length("response"), F.lit(0)))
+        .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
+        .transform(spread, TEXT_LENGTH)
         .transform(with_scores, scorer_settings(config), key=config.text.secret())
         .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
     )
 
 
-def _sampled(rate: float) -> Any:
+def sampled(rate: float) -> Any:
     """Whether a request's scores are computed: by its id, so that a replay decides the same. Failures always."""
     if rate == 1:
         return F.lit(True)
@@ -221,7 +224,7 @@ def _skipped(
     return found
 
 
-def _first_of_each_request(unpacked: DataFrame) -> DataFrame:
+def first_of_each_request(unpacked: DataFrame) -> DataFrame:
     """One row per request among those that have exchanges; which one does not depend on their order."""
     order = Window.partitionBy("request_date", "request_id").orderBy("request_time", "source_row_hash")
     return (
@@ -238,18 +241,22 @@ def _needs_counting() -> Any:
     return F.col("usage_input_tokens").isNull() | output_open
 
 
-_SCORE_ERRORS = """transform_values(scored.score_errors, (column, reason) -> CASE
-    WHEN reason <> 'missing' THEN reason
-    WHEN column LIKE 'prompt%' THEN coalesce(request_left_out, reason)
-    WHEN column = 'response_perplexity_given_prompt' THEN coalesce(response_left_out, request_left_out, reason)
-    ELSE coalesce(response_left_out, reason)
-END)"""
-"""Where the log says why it has no payload, that is the reason."""
+def score_errors() -> Any:
+    """Why scores are NULL, by column. Where the log says why it has no payload, that is the reason."""
 
+    def left_out(what: str) -> str:
+        """SQL: the log's code for a payload that it has not, for example MAX_REQUEST_SIZE_EXCEEDED."""
+        return f"try_element_at(filter(logging_error_codes, code -> contains(code, '{what}')), 1)"
 
-def _left_out(what: str) -> Any:
-    """The log's code for a payload that it has not, for example MAX_REQUEST_SIZE_EXCEEDED."""
-    return F.expr(f"try_element_at(filter(logging_error_codes, code -> contains(code, '{what}')), 1)")
+    request, response = left_out("REQUEST"), left_out("RESPONSE")
+    return F.expr(
+        f"""transform_values(scored.score_errors, (column, reason) -> CASE
+            WHEN reason <> 'missing' THEN reason
+            WHEN column LIKE 'prompt%' THEN coalesce({request}, reason)
+            WHEN column = 'response_perplexity_given_prompt' THEN coalesce({response}, {request}, reason)
+            ELSE coalesce({response}, reason)
+        END)"""
+    )
 
 
 def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate: float) -> DataFrame:
@@ -266,7 +273,7 @@ def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate:
         "slices": F.expr("CAST(map() AS map<string,string>)"),
         "input_tokens": tokens,
         "output_tokens": output_tokens,
-        "score_errors": F.expr(_SCORE_ERRORS),
+        "score_errors": score_errors(),
         "token_source": F.when(from_log & counted, "usage+tokenizer")
         .when(from_log, "usage")
         .when(counted, "tokenizer"),
@@ -275,7 +282,6 @@ def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate:
         "sample_rate": F.lit(sample_rate),
         "scored_at": F.lit(now),
     }
-    scored = scored.withColumns({"request_left_out": _left_out("REQUEST"), "response_left_out": _left_out("RESPONSE")})
     from_scorers = set(scored.schema["scored"].dataType.names)  # type: ignore[attr-defined]
     return scored.select(
         *(
@@ -323,7 +329,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     dates = sorted({date for date, _, count in found if count})
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
-        new = readable.transform(_first_of_each_request)
+        new = readable.transform(first_of_each_request)
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -34,7 +34,18 @@ NOT_SAMPLED = "not_sampled"
 TOO_SHORT = "too_short"
 """Reasons in ``score_errors``: the text is blank; it is in another language than the scorer's; the log has none; it has
 no words; the score is no finite number; ``scoring.sample_rate`` left the request out; the text has no token with
-another before it (models without BOS). ``error:Type`` names an exception, ``circuit_open`` a scorer that always fails."""
+another before it (models without BOS). ``error:Type`` names an exception, ``circuit_open`` a scorer that always
+fails."""
+
+COLUMNS = {
+    "perplexity": (
+        *("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt"),
+        *("response_nll", "response_scored_tokens"),
+    ),
+    "toxicity": ("prompt_toxicity", "response_toxicity"),
+    "readability": ("prompt_flesch_kincaid", "response_flesch_kincaid"),
+}
+"""Which columns of ``scores`` a scorer fills."""
 
 Value = float | Failed
 
@@ -116,12 +127,8 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
         f"overlap={toxicity.context // 4} {versions}"
     )
     grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen')}"
-    fingerprints = {
-        **dict.fromkeys(("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt"), nll),
-        **dict.fromkeys(("response_nll", "response_scored_tokens"), nll),
-        **dict.fromkeys(("prompt_toxicity", "response_toxicity"), probability),
-        **dict.fromkeys(("prompt_flesch_kincaid", "response_flesch_kincaid"), grade),
-    }
+    marks = {"perplexity": nll, "toxicity": probability, "readability": grade}
+    fingerprints = {column: marks[scorer] for scorer, columns in COLUMNS.items() for column in columns}
 
     def count_tokens(texts: list[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
@@ -144,6 +151,7 @@ def score_exchanges(
     contexts: Sequence[str | None],
     count_tokens: Sequence[bool],
     sampled: Sequence[bool] | None = None,
+    only: Collection[str] = tuple(COLUMNS),
 ) -> list[dict[str, Any]]:
     """Scores of a batch of exchanges.
 
@@ -154,6 +162,7 @@ def score_exchanges(
         contexts: All input messages as JSON (list of role and content) per exchange.
         count_tokens: Whether to count the tokens of an exchange (its log has no usage).
         sampled: Whether to score an exchange; None for all. The others get their language and tokens only.
+        only: Scorers to run; the others' columns are as of exchanges that are not sampled.
 
     Returns:
         Per exchange the columns of ``scores`` that scorers fill, ``score_errors`` among them.
@@ -163,9 +172,10 @@ def score_exchanges(
     languages = _languages(scorers, texts)
     out = [Failed(NOT_SAMPLED) if sampled and not sampled[i % n] else None for i in range(2 * n)]
     nothing = [left_out or absence(text) for left_out, text in zip(out, texts, strict=True)]
-    toxicity = _per_text(scorers.toxicity, texts, languages, nothing)
-    grade = _per_text(scorers.readability, texts, languages, nothing)
-    nll = _nll(scorers.perplexity, texts, languages, nothing)
+    none: list[Failed | None] = [Failed(NOT_SAMPLED)] * len(texts)
+    toxicity = _per_text(scorers.toxicity, texts, languages, nothing if "toxicity" in only else none)
+    grade = _per_text(scorers.readability, texts, languages, nothing if "readability" in only else none)
+    nll = _nll(scorers.perplexity, texts, languages, nothing if "perplexity" in only else none)
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]
     outputs = [
         [text] if count and text is not None else [] for text, count in zip(responses, count_tokens, strict=True)

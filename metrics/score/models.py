@@ -160,7 +160,8 @@ def load_classifier(files: ModelFiles, device: str, dtype: str = "float32") -> A
     model = _load(AutoModelForSequenceClassification, files, device, "float32")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.ao.quantization.quantize_dynamic(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        quantize(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return model
 
 

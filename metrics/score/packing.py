@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -157,23 +157,29 @@ def packed_attention(
             window_size=window,
             enable_gqa=grouped,
         )
-        return mixed[None], None  # type: ignore[index]
+        return cast("torch.Tensor", mixed)[None], None
     out = torch.empty_like(q)
     for start, texts, length in layout.runs:
         end = start + texts * length
-        block = [t[start:end].view(texts, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
+        q_, k_, v_ = (t[start:end].view(texts, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
         mask = None
         if sliding_window is not None and length > sliding_window:
             i = torch.arange(length, device=q.device)
             mask = (i[None, :] <= i[:, None]) & (i[None, :] > i[:, None] - sliding_window)
         mixed = F.scaled_dot_product_attention(
-            *block, attn_mask=mask, scale=scaling, is_causal=causal and mask is None and length > 1, enable_gqa=grouped
+            q_,
+            k_,
+            v_,
+            attn_mask=mask,
+            scale=scaling,
+            is_causal=causal and mask is None and length > 1,
+            enable_gqa=grouped,
         )
         out[start:end] = mixed.transpose(1, 2).reshape(texts * length, *q.shape[1:])
     return out[None], None
 
 
-AttentionInterface.register(PACKED, packed_attention)  # type: ignore[arg-type]
+AttentionInterface.register(PACKED, packed_attention)
 
 
 @dataclass

@@ -99,7 +99,7 @@ def token_nll(body: Body, head: Head, rows: Sequence[Sequence[int]], *, mixed: b
     ids = torch.tensor([token for row in rows for token in row], device=device)
     follows = torch.tensor([i > 0 for row in rows for i in range(len(row))], device=device)
     parts = []
-    for some in follows.nonzero().squeeze(1).split(HEAD_ROWS.get(device.type, HEAD_ROWS["cpu"])):
+    for some in torch.split(follows.nonzero().squeeze(1), HEAD_ROWS.get(device.type, HEAD_ROWS["cpu"])):
         logits = head(output, states[some - 1], ids[some - 1])
         parts.append(torch.logsumexp(logits, -1) - logits.gather(1, ids[some, None]).squeeze(1))
     return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import torch
 from pyspark import TaskContext
 from pyspark.sql import functions as F
 
-from metrics.score.exchanges import ScorerSettings, keyed_hash, load_scorers, score_exchanges
+from metrics.score.exchanges import COLUMNS, ScorerSettings, keyed_hash, load_scorers, score_exchanges
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -28,7 +28,9 @@ TEXT = (
 INPUTS = ("prompt", "response", "context", "requester", "end_user", "count_tokens", "sampled")
 
 
-def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -> DataFrame:
+def with_scores(
+    exchanges: DataFrame, settings: ScorerSettings, *, key: bytes, only: Sequence[str] = tuple(COLUMNS)
+) -> DataFrame:
     """Adds a struct ``scored`` to exchanges: scores, reasons, lengths, and keyed hashes of texts and identities.
 
     One iterator pandas UDF, so that the models are loaded before the first Arrow batch and kept for all, and for all
@@ -47,6 +49,7 @@ def with_scores(exchanges: DataFrame, settings: ScorerSettings, *, key: bytes) -
                 contexts=batch["context"],
                 count_tokens=batch["count_tokens"],
                 sampled=batch["sampled"],
+                only=only,
             )
             # object dtype: pandas would turn an integer column with a missing value into floats
             yield pd.DataFrame(

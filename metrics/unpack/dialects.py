@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException, ParseException
@@ -64,6 +65,31 @@ def detect_dialect(columns: Sequence[str], *, dialect: str = "auto") -> str:
     )
 
 
+TIME_COLUMNS = {"legacy": "timestamp_ms", "ai_gateway": "request_time", "unity_gateway": "event_time"}
+
+
+def on_days(source: DataFrame, since: date, until: date, *, dialect: str) -> DataFrame:
+    """Rows of an inference table whose time can be on these UTC dates, by a condition that the table's files know.
+
+    Where the time's column has no type that has a natural order (text, an expression), all rows.
+
+    Args:
+        source: Rows of the inference table.
+        since: First date.
+        until: Last date, included.
+        dialect: As in the settings.
+    """
+    column = TIME_COLUMNS.get(detect_dialect(source.columns, dialect=dialect), "")
+    type_ = dict(source.dtypes).get(column)
+    first, after = (datetime.combine(day, time.min, UTC) for day in (since, until + timedelta(days=1)))
+    if type_ == "bigint":
+        first_ms, after_ms = (int(moment.timestamp() * 1000) for moment in (first, after))
+        return source.where((F.col(column) >= first_ms) & (F.col(column) < after_ms))
+    if type_ == "timestamp":
+        return source.where((F.col(column) >= F.lit(first)) & (F.col(column) < F.lit(after)))
+    return source
+
+
 def with_common_columns(
     source: DataFrame,
     *,
@@ -108,8 +134,8 @@ def with_common_columns(
         raise SourceError(f"source.columns can't be used: {_first_line(error)}") from error
     fraction = F.col("sampling_fraction")
     row_hash = F.sha2(F.to_json(F.struct(*IDENTITY)), 256)
-    time = F.when(F.year("request_time").between(1970, 9999), F.col("request_time"))
-    hashed = (F.coalesce(part, F.lit("\0")) for part in (F.col("request"), F.col("response"), time.cast("string")))
+    moment = F.when(F.year("request_time").between(1970, 9999), F.col("request_time"))
+    hashed = (F.coalesce(part, F.lit("\0")) for part in (F.col("request"), F.col("response"), moment.cast("string")))
     payload_hash = F.sha2(F.concat_ws("\x1f", *hashed), 256)
     given_id = F.when(F.trim("request_id") != "", F.col("request_id"))
     return (
@@ -119,8 +145,8 @@ def with_common_columns(
                 # Its reciprocal is a weight: NaN would be the sum of all, and so would next to nothing.
                 "sampling_fraction": F.when(fraction.between(LEAST_FRACTION, 1), fraction),
                 "request_id": F.coalesce(given_id, F.concat(F.lit(HASHED_ID), payload_hash)),
-                "request_time": time,
-                "request_date": F.to_date(time),
+                "request_time": moment,
+                "request_date": F.to_date(moment),
                 "endpoint_name": F.coalesce("endpoint_name", F.lit(endpoint).cast("string")),
             }
         )

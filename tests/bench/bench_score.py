@@ -1,10 +1,10 @@
-"""How fast texts are scored, against Hugging Face evaluate's and Detoxify's ways, and how far the scores are apart.
+"""How fast texts are scored, against Hugging Face evaluate's and Detoxify's ways, and how far scores are apart.
 
     python -m tests.bench.bench_score [--traffic FILE] [--texts 48] [--rounds 3] [--device cpu] [--only perplexity]
 
-Real architectures with random weights (gpt2-small, roberta-base: speed does not depend on what a model knows). The texts
-are the prompts and responses of an inference table in JSON lines (``--traffic``, with ``request`` and ``response``), else
-generated with the lengths and repetitions of real chats. Needs torch and transformers, and no Spark.
+Real architectures with random weights (gpt2-small, roberta-base: speed does not depend on what a model knows). The
+texts are the prompts and responses of an inference table in JSON lines (``--traffic``, with ``request`` and
+``response``), else generated with the lengths and repetitions of real chats. Needs torch and transformers, no Spark.
 
 Peers, on the same texts and in the same run, each round in another order:
 
@@ -88,7 +88,7 @@ def traffic(file: Path) -> list[str]:
 
 def generated(count: int) -> list[str]:
     """Texts of common English words; lengths are log-normal with a median of 35 words, a fifth are repetitions."""
-    draw = random.Random(1)  # noqa: S311
+    draw = random.Random(1)
     words = [word for word in english_words() if word.isalpha()]
     common = draw.sample(words, 5000)
     weights = [1 / rank for rank in range(1, len(common) + 1)]
@@ -175,9 +175,9 @@ def memory(device: str) -> Iterator[list[float]]:
     found = [0.0]
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        allocated = torch.cuda.memory_allocated()
         yield found
-        found[0] = (torch.cuda.max_memory_allocated() - before) / 2**20
+        found[0] = (torch.cuda.max_memory_allocated() - allocated) / 2**20
         return
     done = threading.Event()
 
@@ -233,7 +233,7 @@ def flop(body: Body, lengths: Sequence[int], *, head: int) -> float:
     weights = 12 * layers * size * size + head
     causal = 0.5 if body.model.base_model.__class__.__name__.startswith("GPT") else 1.0
     attention = sum(4 * layers * size * n * n * causal for n in lengths)
-    return 2.0 * weights * sum(lengths) + attention
+    return float(2 * weights * sum(lengths) + attention)
 
 
 def peak(device: str, dtype: torch.dtype) -> float:
@@ -340,7 +340,7 @@ def bench_readability(texts: list[str], *, rounds: int) -> dict[str, float]:
     from textstat.backend.counts import _count_syllables
 
     phones = {word: [["0"] * syllables(word)] for word in english_words()}
-    _count_syllables.get_cmudict = lambda lang: phones  # noqa: ARG005
+    _count_syllables.get_cmudict = lambda lang: phones
     ways: dict[str, Run] = {
         "ours": lambda: [flesch_kincaid(text) or 0.0 for text in texts],
         "peer": lambda: [float(textstat.flesch_kincaid_grade(text)) for text in texts],
@@ -369,7 +369,7 @@ def main() -> None:
     be_quiet()
     torch.set_num_threads(options.threads)
     texts = traffic(options.traffic) if options.traffic else generated(4000)
-    draw = random.Random(2)  # noqa: S311
+    draw = random.Random(2)
     result: dict[str, Any] = {"bench": "score", "device": options.device, "threads": options.threads}
     if options.device.startswith("cuda"):
         result["device"] = torch.cuda.get_device_name()

@@ -1,0 +1,195 @@
+"""Rescore: gives the rows of some days the scores of today's scorers.
+
+    inference-metrics rescore --config conf/local.yaml --since 2026-04-01 --until 2026-04-07
+
+For when a scorer has changed (another model, label or precision), when one had failed (``score_errors``: error:…,
+circuit_open), or when scoring.sample_rate is larger than it was. Texts come from the inference table, because
+``scores`` may hold none. Days are whole UTC dates, the last one included; each is one MERGE, so that what was cut off
+goes on when it is called again, and only rows that need it and only scorers that changed are computed. Windows follow
+at the next run of monitor or aggregate-windows; those of the scorer before stay as they were, beside the new ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+from tqdm import tqdm
+
+from jobs.runtime import LOG, OK, parser, read_config, run, spark_session, spread
+from jobs.score_responses import (
+    TEXT_LENGTH,
+    create_tables,
+    first_of_each_request,
+    sampled,
+    score_errors,
+    scorer_settings,
+    unpack_rows,
+)
+from jobs.source import common_rows, read_source
+from jobs.tables import merge, on_dates, read_table
+from metrics.score.exchanges import COLUMNS, NOT_SAMPLED, load_scorers
+from metrics.score.udf import with_scores
+from metrics.unpack.dialects import on_days
+from metrics.unpack.payloads import explode_exchanges
+from schemas.config import Config
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+
+@dataclass
+class Rescored:
+    """What a run did.
+
+    Args:
+        days: Days that had rows to score.
+        rows: Rows of ``scores`` that got scores.
+        scorers: Scorers that were run.
+        without_source: Rows that needed it, and whose text the inference table has no more.
+    """
+
+    days: int = 0
+    rows: int = 0
+    scorers: tuple[str, ...] = ()
+    without_source: int = 0
+
+
+def rescore(spark: SparkSession, config: Config, *, since: date, until: date) -> Rescored:
+    """Bring the scores of whole days up to date. Safe to repeat, and to cut off at any point.
+
+    Args:
+        spark: Session.
+        config: Settings: the scorers that the rows get.
+        since: First UTC date.
+        until: Last UTC date, included.
+
+    Raises:
+        ModelError: A scoring model can't be loaded.
+    """
+    create_tables(spark, config)
+    fingerprints = load_scorers(scorer_settings(config)).fingerprints
+    scores = read_table(spark, SCORES, config.output)
+    is_stale = reduce(or_, _stale(config, fingerprints))
+    wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & is_stale)
+    days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
+    done = Rescored()
+    for day in tqdm(days, unit=" days", disable=None, file=sys.stderr):
+        stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys)
+        needed = stale.count()
+        only, updated = _rescore_day(config, day, stale, fingerprints)
+        LOG.info("%s: %d rows rescored (%s)", day, updated, ", ".join(only))
+        done.days += 1
+        done.rows += updated
+        done.without_source += needed - updated
+        done.scorers = tuple(sorted({*done.scorers, *only}))
+    return done
+
+
+def _stale(config: Config, fingerprints: Mapping[str, str]) -> list[Column]:
+    """Per scorer, whether a row of ``scores`` needs it again."""
+    rate = config.scoring.sample_rate
+    now_sampled = sampled(rate) & (F.coalesce("sample_rate", F.lit(1.0)) < rate) & (F.col("status_code") == 200)
+
+    def needs(columns: Sequence[str]) -> Column:
+        found = F.lit(False)
+        for column in columns:
+            reason = F.coalesce(F.element_at("score_errors", column), F.lit(""))
+            other = F.coalesce(F.element_at("scorers", column) != fingerprints[column], F.lit(True))
+            failed = reason.startswith("error:") | (reason == "circuit_open")
+            found = found | ((other | failed) & (reason != NOT_SAMPLED))
+        return found | F.coalesce(now_sampled, F.lit(False))
+
+    return [needs(columns) for columns in COLUMNS.values()]
+
+
+def _rescore_day(
+    config: Config, day: date, stale: DataFrame, fingerprints: Mapping[str, str]
+) -> tuple[tuple[str, ...], int]:
+    """Score the rows with these keys anew; the scorers that were needed, and how many rows the source still had."""
+    spark = stale.sparkSession
+    rows = on_dates(read_table(spark, SCORES, config.output), "request_date", [day])
+    stale_of = dict(zip(COLUMNS, _stale(config, fingerprints), strict=True))
+    needed = rows.agg(*(F.bool_or(needs).alias(name) for name, needs in stale_of.items())).collect()[0]
+    only = tuple(name for name in COLUMNS if needed[name])
+    source = on_days(read_source(spark, config), day, day, dialect=config.source.dialect)
+    unpacked = unpack_rows(common_rows(source, config), now=datetime.now(UTC)).where(F.col("request_date") == day)
+    exchanges = explode_exchanges(unpacked.transform(first_of_each_request)).join(stale, list(SCORES.keys), "left_semi")
+    columns = [column for scorer in only for column in COLUMNS[scorer]]
+    scored = (
+        exchanges.withColumns({"count_tokens": F.lit(False), "sampled": F.lit(True)})
+        .transform(spread, TEXT_LENGTH)
+        .transform(with_scores, scorer_settings(config), key=config.text.secret(), only=only)
+        .select(
+            *SCORES.keys,
+            *(F.col(f"scored.{name}").alias(name) for name in (*columns, "language", "scorers")),
+            score_errors().alias("score_errors"),
+        )
+    )
+    listed = ", ".join(f"'{column}'" for column in columns)
+
+    def mixed(name: str) -> Column:
+        """Entries of the columns that were computed from the new map, of the others from the stored one."""
+        return F.expr(
+            f"map_concat(map_filter(coalesce(t.{name}, map()), (k, v) -> k NOT IN ({listed})), "
+            f"map_filter(s.{name}, (k, v) -> k IN ({listed})))"
+        )
+
+    values = {
+        **{name: F.col(f"s.{name}") for name in (*columns, "language")},
+        **{name: mixed(name) for name in ("score_errors", "scorers")},
+        "sample_rate": F.greatest(F.coalesce("t.sample_rate", F.lit(1.0)), F.lit(config.scoring.sample_rate)),
+        "scored_at": F.lit(datetime.now(UTC)),
+    }
+    merged = merge(scored, SCORES, config.output, dates=[day]).whenMatchedUpdate(set=values).execute()
+    return only, int(merged.collect()[0]["num_updated_rows"])
+
+
+def show(done: Rescored) -> str:
+    """What was done, in a line."""
+    if not done.days:
+        return "nothing to do: every row has the scores of these scorers"
+    missing = f"; the texts of {done.without_source:,} are no longer in the source" if done.without_source else ""
+    return (
+        f"{done.rows:,} rows of {done.days:,} days rescored ({', '.join(done.scorers)}){missing}. "
+        "monitor or aggregate-windows brings the windows up to date"
+    )
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2026-04-01") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser("rescore", __doc__ or "")
+    arguments.add_argument("--since", type=_date, required=True, metavar="DATE", help="first UTC date")
+    arguments.add_argument("--until", type=_date, required=True, metavar="DATE", help="last UTC date, included")
+    arguments.add_argument("--json", action="store_true", help="print what was done as JSON")
+    options = arguments.parse_args(argv)
+    if options.since > options.until:
+        arguments.error(f"--since {options.since} is after --until {options.until}")
+
+    def command() -> int:
+        config = read_config(options)
+        done = rescore(spark_session("rescore"), config, since=options.since, until=options.until)
+        print(json.dumps(asdict(done)) if options.json else show(done))
+        return OK
+
+    return run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
