@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack bench-backlog check wheel clean
+.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos note
 
 bench-backlog: setup  ## rows a second of 10,000 small files, and the memory that they take
 	$(BIN)/python -m tests.bench.bench_backlog
+
+bench-score: setup  ## scoring speed and deviations, beside Hugging Face evaluate's and Detoxify's ways
+	$(BIN)/python -m tests.bench.bench_score
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -109,7 +109,11 @@ def settings(folder: Path, language_model: Path, classifier: Path, **extra: Any)
     values: dict[str, Any] = {
         "source": {"path": str(folder / "inference")},
         "output": {"path": str(folder / "tables")},
-        "scoring": {"perplexity": {"model": str(language_model)}, "toxicity": {"model": str(classifier)}},
+        # One type on all machines: bfloat16 rounds to three digits.
+        "scoring": {
+            "perplexity": {"model": str(language_model), "dtype": "float32"},
+            "toxicity": {"model": str(classifier), "dtype": "float32"},
+        },
     }
     return values | extra
 

@@ -1,0 +1,209 @@
+"""Other scorers for what is scored already, sampling, and windows of two scorers side by side; on real Delta tables."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+import yaml
+from pyspark.sql import functions as F
+
+from jobs import aggregate_windows, rescore, score_responses
+from jobs.dashboard import page_metrics
+from jobs.reconcile import reconcile
+from jobs.runtime import spread
+from jobs.tables import read_table
+from metrics.score.exchanges import COLUMNS
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.scores import SCORED_COLUMNS, SCORES
+from tests.spine import COMMITS, copy_of, run, table
+from tests.traffic import append, config_in, row, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FIRST, SECOND = date(2026, 4, 1), date(2026, 4, 2)
+ENGLISH = "How do I restart my cluster when it does not answer any more?"
+
+
+def other_label(config: Config) -> Config:
+    """The same monitor with the opposite label: every probability becomes one minus what it was."""
+    values = config.model_dump(by_alias=True)
+    values["scoring"]["toxicity"]["label"] = "nothate"
+    return Config.model_validate(values)
+
+
+def by_key(spark: SparkSession, config: Config) -> pd.DataFrame:
+    return table(spark, SCORES, config).set_index(["request_id", "exchange_index"]).sort_index()
+
+
+def windows(spark: SparkSession, config: Config) -> dict[str, pd.DataFrame]:
+    """Windows of response toxicity, by the scorer's label."""
+    rows = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'response_toxicity'").toPandas()
+    rows = pd.DataFrame(rows).drop(columns=["sketch", "quantiles", "median"])
+    label = rows["scorer_fingerprint"].str.extract(r"label=(\w+)")[0]
+    return {name: part.sort_values(["granularity", "window_date", "model_version"], ignore_index=True)
+            for name, part in rows.assign(start=rows["window"].map(lambda w: w["start"])).groupby(label)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def monitored(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """What the spine's month in small comes to, with no text in the tables."""
+    config = config_in(tmp_path_factory.mktemp("rescored"), language_model, classifier)
+    for commit in COMMITS:
+        append(spark, config, commit)
+    run(spark, config)
+    return config
+
+
+def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
+    spark: SparkSession, monitored: Config, tmp_path: Path
+) -> None:
+    config = other_label(copy_of(monitored, tmp_path))
+    before, windows_before = by_key(spark, config), windows(spark, config)
+    done = rescore.rescore(spark, config, since=FIRST, until=FIRST)
+    assert (done.days, done.rows, done.scorers, done.without_source) == (1, 7, ("toxicity",), 0)
+
+    after = by_key(spark, config)
+    first = after["request_date"] == FIRST
+    assert first.sum() == 7
+    for column in COLUMNS["toxicity"]:
+        assert after.loc[first, column].to_numpy() == pytest.approx(
+            1 - before.loc[first, column], abs=1e-6, nan_ok=True
+        )
+    same = [name for name in before.columns if name not in (*COLUMNS["toxicity"], "scorers", "scored_at")]
+    pd.testing.assert_frame_equal(after[same], before[same])
+    pd.testing.assert_frame_equal(after[~first], before[~first])
+    for scorers in after.loc[first, "scorers"]:
+        assert set(dict(scorers)) == set(SCORED_COLUMNS)
+        assert {name for name, mark in dict(scorers).items() if "label=nothate" in mark} == set(COLUMNS["toxicity"])
+
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    windows_after = windows(spark, config)
+    pd.testing.assert_frame_equal(windows_after["hate"], windows_before["hate"])
+    assert set(windows_after["nothate"]["window_date"]) == {FIRST}
+    of_first = windows_before["hate"][windows_before["hate"]["window_date"] == FIRST].reset_index(drop=True)
+    assert windows_after["nothate"]["count"].tolist() == of_first["count"].tolist()
+    assert windows_after["nothate"]["avg"].to_numpy() == pytest.approx(1 - of_first["avg"], abs=1e-6, nan_ok=True)
+    assert reconcile(spark, config).problems == []
+
+    # The second day still has the first scorer, which reaches further: it is the one that a page shows.
+    shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and model_version == '7'")
+    assert set(shown["window_start"].dt.date) == {FIRST, SECOND}
+    assert rescore.rescore(spark, config, since=FIRST, until=SECOND).days == 1
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and granularity == '1 day'")
+    newest = windows(spark, config)["nothate"].query("granularity == '1 day'")
+    assert sorted(shown["avg"]) == pytest.approx(sorted(newest["avg"]))
+    assert reconcile(spark, config).problems == []
+    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+
+
+def test_a_frozen_window_that_is_lost_or_wrong_rows_are_still_found(
+    spark: SparkSession, monitored: Config, tmp_path: Path
+) -> None:
+    config = copy_of(monitored, tmp_path)
+    spark.sql(
+        f"DELETE FROM delta.`{config.output.path}/profile_metrics` "
+        "WHERE column_name = 'response_toxicity' AND granularity = '1 hour' AND model_version = '7'"
+    )
+    (problem,) = reconcile(spark, config).problems
+    assert "windows that differ" in problem
+
+
+def test_what_could_not_be_scored_is_filled_in(
+    spark: SparkSession, monitored: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = copy_of(monitored, tmp_path)
+    before = by_key(spark, config)
+    spark.sql(
+        f"UPDATE delta.`{config.output.path}/scores` SET response_toxicity = NULL, "
+        "score_errors = map('response_toxicity', 'circuit_open') WHERE request_id IN ('a', 'e')"
+    )
+    spark.sql(f"DELETE FROM delta.`{config.source.path}` WHERE databricks_request_id = 'e'")
+    values = settings(tmp_path, Path(config.scoring.perplexity.model), Path(config.scoring.toxicity.model))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    command = ["--config", str(tmp_path / "config.yaml"), "--since", "2026-04-01", "--until", "2026-04-30"]
+    assert rescore.main([*command, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done == {"days": 2, "rows": 1, "scorers": ["toxicity"], "without_source": 1}
+    after = by_key(spark, config)
+    columns = ["response_toxicity", "score_errors"]
+    assert after.loc[("a", 0), columns].tolist() == before.loc[("a", 0), columns].tolist()
+    assert dict(after.loc[("e", 0), "score_errors"]) == {"response_toxicity": "circuit_open"}
+
+    with pytest.raises(SystemExit) as wrong:
+        rescore.main(["--since", "2026-04-02", "--until", "2026-04-01"])
+    assert wrong.value.code == 2
+
+
+def sampling(config: Config, rate: float) -> Config:
+    values = config.model_dump(by_alias=True)
+    values["scoring"]["sample_rate"] = rate
+    return Config.model_validate(values)
+
+
+def test_a_sample_is_scored_and_weighs_for_all(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    rows = [row(f"request {i}", prompt=ENGLISH, response="the cat " * (i % 9 + 1)) for i in range(200)]
+    failed = [row(f"failed {i}", status=500, response_body='{"error_code": "INTERNAL"}') for i in range(5)]
+    config = sampling(config_in(tmp_path, language_model, classifier), 0.4)
+    append(spark, config, [*rows, *failed])
+    run(spark, config)
+
+    scores = by_key(spark, config)
+    left_out = scores["score_errors"].map(lambda errors: dict(errors).get("prompt_toxicity") == "not_sampled")
+    assert len(scores) == 205
+    assert 60 <= left_out.sum() <= 160, "about 120 of 200"
+    assert not left_out[[name.startswith("failed") for name, _ in scores.index]].any(), "failures are all scored"
+    assert scores.loc[left_out, list(SCORED_COLUMNS)].isna().all(axis=None)
+    assert scores["output_tokens"].notna().sum() == 200, "what costs nothing is there for all"
+    assert set(scores.loc[left_out, "language"]) == {"en"}
+
+    day = read_table(spark, PROFILE_METRICS, config.output).where("granularity = '1 day' AND model_version = '6'")
+    figures = {w["column_name"]: w for w in day.collect()}
+    assert (figures["requests"]["count"], figures["requests"]["weighted_count"]) == (205, 205.0)
+    taken = int((~left_out).sum()) - 5
+    toxicity = figures["response_toxicity"]
+    assert (toxicity["count"], toxicity["num_nulls"]) == (taken, 5), "what was left out is no missing value"
+    assert toxicity["weighted_count"] == pytest.approx(taken / 0.4)
+    assert figures["prompt_toxicity"]["weighted_count"] == pytest.approx(taken / 0.4 + 5)
+
+    # The same requests again are the same sample; a larger one holds it, and rescore fills it up.
+    more = sampling(config, 0.7)
+    done = rescore.rescore(spark, more, since=FIRST, until=FIRST)
+    assert done.rows > 200 - taken - 100
+    after = by_key(spark, more)
+    still_out = after["score_errors"].map(lambda errors: dict(errors).get("prompt_toxicity") == "not_sampled")
+    assert still_out.sum() < left_out.sum()
+    assert not (still_out & ~left_out).any()
+    score_responses.start(spark, more, trigger="availableNow", new_checkpoint=True).awaitTermination()
+    aggregate_windows.start(spark, more, trigger="availableNow").awaitTermination()
+    assert reconcile(spark, more).problems == []
+
+
+def test_work_is_spread_by_length_of_text(spark: SparkSession) -> None:
+    lengths = [4000, 3000, *([10] * 20), 2000, 1000]
+    rows = spark.createDataFrame([(length,) for length in lengths], "length int").coalesce(1)
+    dealt = spread(rows, F.col("length"))
+    assert dealt.columns == ["length"]
+    sums: dict[int, int] = {}
+    for partition, length in dealt.select(F.spark_partition_id(), "length").collect():
+        sums[partition] = sums.get(partition, 0) + length
+    assert sum(sums.values()) == sum(lengths)
+    assert len(sums) == spark.sparkContext.defaultParallelism
+    if len(sums) == 2:
+        assert max(sums.values()) - min(sums.values()) <= 10
+
+
+@pytest.mark.parametrize("days", [timedelta(0), timedelta(days=1)])
+def test_days_that_need_nothing_cost_nothing(spark: SparkSession, monitored: Config, days: timedelta) -> None:
+    assert rescore.rescore(spark, monitored, since=FIRST, until=FIRST + days) == rescore.Rescored()
