@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score check wheel clean
+.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score bench-workers check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench-backlog: setup  ## rows a second of 10,000 small files, and the memory tha
 
 bench-score: setup  ## scoring speed and deviations, beside Hugging Face evaluate's and Detoxify's ways
 	$(BIN)/python -m tests.bench.bench_score
+
+bench-workers: setup  ## what the start of Python workers costs a batch, with our daemon and pyspark's
+	$(BIN)/python -m tests.bench.bench_workers
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .
