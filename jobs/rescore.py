@@ -127,7 +127,7 @@ def _rescore_day(
     columns = [column for scorer in only for column in COLUMNS[scorer]]
     scored = (
         exchanges.withColumns({"count_tokens": F.lit(False), "sampled": F.lit(True)})
-        .transform(spread, TEXT_LENGTH)
+        .transform(spread, F.expr(TEXT_LENGTH))
         .transform(with_scores, scorer_settings(config), key=config.text.secret(), only=only)
         .select(
             *SCORES.keys,

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 HOP = "score_responses"
 
-TEXT_LENGTH = F.expr("coalesce(length(prompt), 0) + coalesce(length(response), 0)")
+TEXT_LENGTH = "coalesce(length(prompt), 0) + coalesce(length(response), 0)"
 """What scoring an exchange costs, more or less."""
 
 FUTURE = timedelta(hours=1)
@@ -189,7 +189,7 @@ def score_rows(new: DataFrame, config: Config, *, now: datetime) -> DataFrame:
     return (
         explode_exchanges(new)
         .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
-        .transform(spread, TEXT_LENGTH)
+        .transform(spread, F.expr(TEXT_LENGTH))
         .transform(with_scores, scorer_settings(config), key=config.text.secret())
         .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
     )

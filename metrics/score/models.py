@@ -140,42 +140,52 @@ def load_tokenizer(files: ModelFiles) -> Any:
         ) from error
 
 
-def load_causal_lm(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
-    """The causal language model in evaluation mode."""
-    return _load(AutoModelForCausalLM, files, device, dtype)
+def load_causal_lm(files: ModelFiles) -> Any:
+    """The causal language model in evaluation mode, with the weights as they are in its files, in the CPU's memory."""
+    return _load(AutoModelForCausalLM, files)
 
 
-def load_classifier(files: ModelFiles, device: str, dtype: str = "float32") -> Any:
-    """The sequence classifier in evaluation mode.
-
-    With int8, the linear layers of its body are quantised (weights once, activations as they come); its head is fp32.
-
-    Raises:
-        ModelError: It can't be loaded; int8 on something other than a CPU.
-    """
-    if dtype != "int8":
-        return _load(AutoModelForSequenceClassification, files, device, dtype)
-    if device != "cpu":
-        raise ModelError(f"model {files.reference}: int8 is for CPUs only. Set scoring.toxicity.dtype to auto.")
-    model = _load(AutoModelForSequenceClassification, files, device, "float32")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        quantize: Any = torch.ao.quantization.quantize_dynamic
-        quantize(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
-    return model
+def load_classifier(files: ModelFiles) -> Any:
+    """The sequence classifier, likewise."""
+    return _load(AutoModelForSequenceClassification, files)
 
 
-def _load(kind: Any, files: ModelFiles, device: str, dtype: str) -> Any:
+def _load(kind: Any, files: ModelFiles) -> Any:
     try:
-        model = kind.from_pretrained(
-            files.model, trust_remote_code=False, use_safetensors=True, dtype=pick_dtype(dtype, device)
-        )
+        model = kind.from_pretrained(files.model, trust_remote_code=False, use_safetensors=True, dtype="auto").eval()
     except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
         raise ModelError(
             f"model {files.reference}: its weights can't be loaded ({type(error).__name__}: {error}). {_HINT}"
         ) from error
-    model = model.to(device).eval()
     model.config.get_text_config().use_cache = False
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child).__name__ == "NewGELUActivation":  # GPT-2's, in eight steps over memory instead of one
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
+    return model
+
+
+def place(model: Any, device: str, dtype: str) -> Any:
+    """The model on its device, in the type that it computes with.
+
+    Args:
+        model: Of ``load_causal_lm`` or ``load_classifier``.
+        device: As torch names it.
+        dtype: float32, bfloat16, auto (``pick_dtype``), or int8: then the linear layers of the body are quantised
+            (weights once, activations as they come), and the head stays fp32.
+
+    Raises:
+        ModelError: int8 on something other than a CPU.
+    """
+    if dtype != "int8":
+        return model.to(device, pick_dtype(dtype, device))
+    if device != "cpu":
+        raise ModelError("scoring.toxicity.dtype: int8 is for CPUs only. Set it to auto.")
+    model.float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        quantize(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return model
 
 

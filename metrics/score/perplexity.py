@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from metrics.score.batching import strided_windows
-from metrics.score.models import ModelFiles, context_size, load_causal_lm, load_tokenizer
+from metrics.score.models import ModelFiles, context_size, load_causal_lm, load_tokenizer, pick_dtype, place
 from metrics.score.packing import PROBE, Body
 
 HEAD_ROWS = {"cpu": 128, "cuda": 4096}
@@ -105,38 +105,59 @@ def token_nll(body: Body, head: Head, rows: Sequence[Sequence[int]], *, mixed: b
     return torch.cat(parts) if parts else states.new_zeros(0, dtype=torch.float32)
 
 
-def find_head(body: Body) -> Head:
+def find_head(body: Body, centred: torch.Tensor | None = None) -> Head:
     """The head that gives a model's logits for a few tokens at a time.
 
     Most are the output embedding and nothing else. Some architectures scale or cap their logits; a probe tells, without
     a list of names, and then the model's own code is called.
+
+    Args:
+        body: The model.
+        centred: What ``centred_embedding`` made, for a model that computes in bfloat16.
     """
     model = body.model
     ids = torch.arange(4, device=model.device) % model.config.get_text_config().vocab_size
-    plain = _plain_head(model)
 
     def own(output: Any, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return body.logits(output, states[None], ids[None])[0].float()
 
+    embedding = model.get_output_embeddings()
+    if embedding is None:
+        return own
     with torch.inference_mode():
         output, states = body.run([ids.tolist()])
-        expected = own(output, states, ids).log_softmax(-1)
-        if plain is not None and torch.allclose(
-            plain(output, states, ids).log_softmax(-1),
-            expected,
-            rtol=1e-4,
-            atol=1e-4 if model.dtype == torch.float32 else 0.1,
-        ):
-            return plain
-    return own
+        plain = F.linear(states, embedding.weight, getattr(embedding, "bias", None)).float()
+        is_plain = torch.allclose(plain, own(output, states, ids), rtol=1e-4, atol=1e-4)
+    return _plain_head(model, centred) if is_plain else own
 
 
-def _plain_head(model: Any) -> Head | None:
-    """Output embedding of the last hidden state, in fp32 or with fp32 results where the hardware can."""
+def centred_embedding(model: Any) -> torch.Tensor | None:
+    """(vocabulary, size): the output embedding less its mean row, fp32; None where there is none.
+
+    This takes the same from all logits of a token, and so changes no probability. GPT-2's logits are large numbers that
+    differ little, and bfloat16 has two digits: rounded as they are, a perplexity can be off by a tenth.
+    """
     embedding = model.get_output_embeddings()
     if embedding is None:
         return None
+    with torch.inference_mode():
+        weight: torch.Tensor = embedding.weight.float()
+        return weight - weight.mean(0)
+
+
+def _plain_head(model: Any, centred: torch.Tensor | None) -> Head:
+    """Output embedding of the last hidden state; on a GPU a product of bfloat16 has fp32 results."""
+    embedding = model.get_output_embeddings()
     weight, bias = embedding.weight, getattr(embedding, "bias", None)
+    if centred is not None and model.dtype == torch.bfloat16:
+        weight = centred.to(model.device, model.dtype)
+        if weight.is_cuda:
+
+            def wide(_output: Any, states: torch.Tensor, _ids: torch.Tensor) -> torch.Tensor:
+                logits = torch.mm(states, weight.t(), out_dtype=torch.float32)
+                return logits if bias is None else logits + bias.float()
+
+            return wide
 
     def head(_output: Any, states: torch.Tensor, _ids: torch.Tensor) -> torch.Tensor:
         return F.linear(states, weight, bias).float()
@@ -167,9 +188,11 @@ def load_perplexity(files: ModelFiles, device: str, dtype: str = "float32") -> P
         ModelError: They can't be loaded.
     """
     tokenizer = load_tokenizer(files)
-    model = load_causal_lm(files, device, dtype)
+    loaded = load_causal_lm(files)
+    centred = centred_embedding(loaded) if pick_dtype(dtype, device) == torch.bfloat16 else None
+    model = place(loaded, device, dtype)
     body = Body(model, padding=0, masked=False)
-    head = find_head(body)
+    head = find_head(body, centred)
     context = context_size(model, tokenizer)
     scorer = PerplexityScorer(body, head, tokenizer, context)
     probe = [row[:context] for row in scorer.encode(PROBE) if row]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer
+from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, place
 from metrics.score.packing import PROBE, Body
 from schemas.errors import ModelError
 
@@ -142,7 +142,7 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
         ModelError: They can't be loaded, or there is no such label.
     """
     tokenizer = load_tokenizer(files)
-    model = load_classifier(files, device, dtype)
+    model = place(load_classifier(files), device, dtype)
     position = find_label(model.config, label, files.reference)
     # The model's own padding: a classifier on a decoder finds the end of a text by it.
     padding = next((p for p in (model.config.pad_token_id, tokenizer.pad_token_id) if p is not None), 0)

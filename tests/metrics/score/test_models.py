@@ -47,7 +47,7 @@ def test_damaged_weights_are_named(language_model: Path, tmp_path: Path) -> None
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ModelError, match="its weights can't be loaded"):
-        load_causal_lm(find_model(str(folder)), "cpu")
+        load_causal_lm(find_model(str(folder)))
 
 
 def test_a_registered_model_scores_like_its_folder(language_model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from metrics.score.models import find_model
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
-from tests.models import LM_CONTEXT, save_language_model
+from tests.models import LM_CONTEXT, save_language_model, word_tokenizer
 
 TEXTS = [
     "the cat sat on the mat",
@@ -99,3 +99,24 @@ def test_without_bos_the_first_token_is_not_scored(tmp_path: Path, model: Any) -
     assert tokens == len(ids) - 1
     assert total == pytest.approx(float(plain_nll(model, ids).sum()), rel=1e-5)
     assert scorer.score([(ids[:1],)])[0] == ((0.0, 0),)
+
+
+def test_large_logits_do_not_lose_their_digits_in_bfloat16(language_model: Path, tmp_path: Path) -> None:
+    """Logits of GPT-2 are about -80, give or take a few; bfloat16 has steps of a half there."""
+    shifted = AutoModelForCausalLM.from_pretrained(language_model)
+    with torch.no_grad():
+        bias = torch.randn(16, generator=torch.Generator().manual_seed(0))
+        shifted.transformer.ln_f.bias.copy_(bias)
+        weight = shifted.lm_head.weight - 80 * bias / (bias @ bias)
+        shifted.config.tie_word_embeddings = False
+        shifted.lm_head.weight = torch.nn.Parameter(weight)
+    shifted.save_pretrained(tmp_path / "shifted")
+    word_tokenizer(context=LM_CONTEXT).save_pretrained(tmp_path / "shifted")
+    scorer = load_perplexity(find_model(str(tmp_path / "shifted")), "cpu", "bfloat16")
+    exact = load_perplexity(find_model(str(tmp_path / "shifted")), "cpu")
+    assert (scorer.dtype, exact.dtype) == ("bfloat16", "float32")
+    sequences = [(ids,) for ids in exact.encode(TEXTS)]
+    logits = shifted(input_ids=torch.tensor([exact.encode(TEXTS)[2]])).logits
+    assert float(logits.mean()) < -50
+    for ((nll, tokens),), ((expected, _),) in zip(scorer.score(sequences), exact.score(sequences), strict=True):
+        assert nll / tokens == pytest.approx(expected / tokens, abs=0.05)
