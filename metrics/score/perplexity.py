@@ -127,7 +127,8 @@ def find_head(body: Body, centred: torch.Tensor | None = None) -> Head:
     with torch.inference_mode():
         output, states = body.run([ids.tolist()])
         plain = F.linear(states, embedding.weight, getattr(embedding, "bias", None)).float()
-        is_plain = torch.allclose(plain, own(output, states, ids), rtol=1e-4, atol=1e-4)
+        expected = own(output, states, ids)
+        is_plain = plain.shape == expected.shape and torch.allclose(plain, expected, rtol=1e-4, atol=1e-4)
     return _plain_head(model, centred) if is_plain else own
 
 
