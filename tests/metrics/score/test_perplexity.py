@@ -68,6 +68,21 @@ def test_batches_and_order_do_not_change_scores(scorer: PerplexityScorer) -> Non
         assert one == pytest.approx(turned, rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_size_of_batches_changes_no_more_than_readme_says(language_model: Path, dtype: str) -> None:
+    scorer = load_perplexity(find_model(str(language_model)), "cpu", dtype)
+    sequences = [(ids,) for ids in scorer.encode([*TEXTS, "the cat sat " * 40, "a dog ran"] * 3)]
+    found = []
+    for budget in (1, 7, 64, 4096):
+        scorer.body.budget = budget
+        found.append(
+            [math.exp(nll / tokens) for ((nll, tokens),) in scorer.score(sequences[:: -1 if budget == 7 else 1])]
+        )
+    found[1].reverse()
+    for one, *others in zip(*found, strict=True):
+        assert others == pytest.approx([one] * 3, rel={"float32": 1e-5, "bfloat16": 0.02}[dtype])
+
+
 def test_long_text_equals_one_token_at_a_time(scorer: PerplexityScorer, model: Any) -> None:
     ids = [scorer.tokenizer.bos_token_id, *scorer.encode(["the dog ran under a table and sat on the mat " * 6])[0]]
     assert len(ids) > 2 * LM_CONTEXT, "several windows are needed"
