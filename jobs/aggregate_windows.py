@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.runtime import LOG, fail_point, stream, streaming_main
 from jobs.tables import create_table, identifier, merge, on_dates, read_changes, read_table
+from metrics.aggregate.measures import NOT_SCORED
 from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -37,6 +37,13 @@ CHANGED = " OR ".join(
 )
 """When a stored window is rewritten. Sums of the same values in another order differ in their last digits, and sketches
 are random: neither is a change."""
+
+
+NEWEST = (
+    "max_by(scorer_fingerprint, struct(window.end, updated_at)) "
+    "OVER (PARTITION BY endpoint_name, model_name, model_version, column_name)"
+)
+IS_NEWEST = "scorer_fingerprint <=> newest"
 
 
 def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
@@ -104,10 +111,7 @@ def current_metrics(windows: DataFrame) -> DataFrame:
 
     The newest is the one that reaches furthest, and of several the one that was written last.
     """
-    of_measure = Window.partitionBy("endpoint_name", "model_name", "model_version", "column_name")
-    newest = F.max_by("scorer_fingerprint", F.struct("window.end", "updated_at")).over(of_measure)
-    rows = windows.withColumn("newest", newest)
-    return rows.where(F.col("scorer_fingerprint").eqNullSafe(F.col("newest"))).select(windows.columns)
+    return windows.withColumn("newest", F.expr(NEWEST)).where(IS_NEWEST).drop("newest")
 
 
 def _create_view(spark: SparkSession, config: Config) -> None:
@@ -116,23 +120,21 @@ def _create_view(spark: SparkSession, config: Config) -> None:
     if output.path is not None:
         return
     parts = f"{output.schema_name}.{output.prefix}current_metrics".split(".")
-    newest = "max_by(scorer_fingerprint, struct(window.end, updated_at))"
-    measure = "endpoint_name, model_name, model_version, column_name"
     windows = identifier(PROFILE_METRICS, output)
+    # Anew each time: a view keeps the columns that the table had.
     spark.sql(
-        f"CREATE VIEW IF NOT EXISTS {'.'.join(f'`{part}`' for part in parts)} AS "  # noqa: S608 (names of the settings)
-        f"SELECT * EXCEPT (newest) FROM (SELECT *, {newest} OVER (PARTITION BY {measure}) AS newest FROM {windows}) "
-        "WHERE scorer_fingerprint <=> newest"
+        f"CREATE OR REPLACE VIEW {'.'.join(f'`{part}`' for part in parts)} AS "  # noqa: S608 (names of the settings)
+        f"SELECT * EXCEPT (newest) FROM (SELECT *, {NEWEST} AS newest FROM {windows}) WHERE {IS_NEWEST}"
     )
 
 
 def scorers_held(spark: SparkSession, config: Config, *, dates: Iterable[date] | None = None) -> DataFrame:
-    """Fingerprints that rows of ``scores`` have, by date (``window_date``, ``held``)."""
+    """Fingerprints of the scorers of rows of ``scores``, by date (``window_date``, ``held``)."""
     rows = read_table(spark, SCORES, config.output)
     if dates is not None:
         rows = on_dates(rows, "request_date", dates)
     fingerprints = F.explode(F.map_values("scorers")).alias("held")
-    return rows.select(F.col("request_date").alias("window_date"), fingerprints).distinct()
+    return rows.where(f"NOT {NOT_SCORED}").select(F.col("request_date").alias("window_date"), fingerprints).distinct()
 
 
 def without_frozen(windows: DataFrame, held: DataFrame, *, gone: Column) -> DataFrame:

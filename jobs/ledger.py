@@ -158,9 +158,7 @@ def account_of(spark: SparkSession, batch: Batch, config: Config, *, forgotten: 
         F.count("*").alias("exchanges"),
         F.count_if(left_out).alias("exchanges_not_logged"),
         (F.count("prompt_hash") + F.count("response_hash")).alias("texts_scored"),
-        F.expr(
-            "coalesce(try_sum(coalesce(input_tokens, 0)), 0) + coalesce(try_sum(coalesce(output_tokens, 0)), 0)"
-        ).alias("tokens_scored"),
+        F.expr("coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)").alias("tokens_scored"),
         F.count_if(failed).alias("failed"),
         F.collect_set(F.when(F.col("model_version").isNull(), F.col("served_entity_id"))).alias("unknown_entities"),
     ).first()

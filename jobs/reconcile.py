@@ -160,8 +160,8 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         # Batches that read on into the next version counted rows beyond the last whole one.
         read, then, now = account.batches["rows_read"], account.rows["source_rows"], read_source(spark, config).count()
         # Rows that were removed since then are no longer among those of now.
-        removed = bool(skipped_versions(spark, config, after=account.source_version, until=2**62))
-        if read < then or (read > now and not removed):
+        rewritten = read > now and skipped_versions(spark, config, after=account.source_version, until=2**62)
+        if read < then or (read > now and not rewritten):
             account.problems.append(
                 f"batches: {read} rows read, but the source has {then} in version {account.source_version}, "
                 f"and {now} now"

@@ -24,20 +24,19 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
-from jobs.runtime import LOG, OK, parser, read_config, run, spark_session, spread
+from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
-    TEXT_LENGTH,
     create_tables,
     first_of_each_request,
     sampled,
     score_errors,
+    score_exchanges,
     scorer_settings,
     unpack_rows,
 )
 from jobs.source import common_rows, read_source
 from jobs.tables import merge, on_dates, read_table
 from metrics.score.exchanges import COLUMNS, NOT_SAMPLED, load_scorers
-from metrics.score.udf import with_scores
 from metrics.unpack.dialects import on_days
 from metrics.unpack.payloads import explode_exchanges
 from schemas.config import Config
@@ -127,8 +126,7 @@ def _rescore_day(
     columns = [column for scorer in only for column in COLUMNS[scorer]]
     scored = (
         exchanges.withColumns({"count_tokens": F.lit(False), "sampled": F.lit(True)})
-        .transform(spread, F.expr(TEXT_LENGTH))
-        .transform(with_scores, scorer_settings(config), key=config.text.secret(), only=only)
+        .transform(score_exchanges, config, only=only)
         .select(
             *SCORES.keys,
             *(F.col(f"scored.{name}").alias(name) for name in (*columns, "language", "scorers")),

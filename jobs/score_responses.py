@@ -48,7 +48,7 @@ from jobs.source import common_rows, first_version, read_source, source_identifi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, merge, on_dates, read_table
 from metrics.redact import stored_text
-from metrics.score.exchanges import ScorerSettings, load_scorers
+from metrics.score.exchanges import COLUMNS, ScorerSettings, load_scorers
 from metrics.score.udf import with_hashes, with_scores
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
@@ -62,9 +62,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 HOP = "score_responses"
-
-TEXT_LENGTH = "coalesce(length(prompt), 0) + coalesce(length(response), 0)"
-"""What scoring an exchange costs, more or less."""
 
 FUTURE = timedelta(hours=1)
 """A request later than this after its row was read has a wrong clock or a wrong unit."""
@@ -179,19 +176,21 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
     """Score the requests that the tables do not know yet. ``new`` has at most one row per request."""
     spark, output = new.sparkSession, config.output
     known = on_dates(read_table(spark, SCORES, output), "request_date", dates).select("request_date", "request_id")
-    scored = score_rows(new.join(known, ["request_date", "request_id"], "left_anti"), config, now=now)
+    rate = config.scoring.sample_rate
+    scored = (
+        explode_exchanges(new.join(known, ["request_date", "request_id"], "left_anti"))
+        .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
+        .transform(score_exchanges, config)
+        .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
+    )
     insert_new(scored, SCORES, output, dates=dates)
 
 
-def score_rows(new: DataFrame, config: Config, *, now: datetime) -> DataFrame:
-    """Rows of ``scores`` made of unpacked rows."""
-    rate = config.scoring.sample_rate
-    return (
-        explode_exchanges(new)
-        .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
-        .transform(spread, F.expr(TEXT_LENGTH))
-        .transform(with_scores, scorer_settings(config), key=config.text.secret())
-        .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
+def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str] = tuple(COLUMNS)) -> DataFrame:
+    """Exchanges with the struct ``scored``, spread over all cores by the length of their texts."""
+    length = F.expr("coalesce(length(prompt), 0) + coalesce(length(response), 0)")
+    return exchanges.transform(spread, length).transform(
+        with_scores, scorer_settings(config), key=config.text.secret(), only=only
     )
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
@@ -94,13 +95,27 @@ def common_rows(rows: DataFrame, config: Config) -> DataFrame:
             raise SourceError(f"{message} Give the ids in the settings, or the right to read it.") from error
     else:
         entities = settings.served_entities
-    return with_common_columns(
-        rows,
-        dialect=detect_dialect(rows.columns, dialect=settings.dialect),
-        served_entities=entities,
-        endpoint=config.serving.endpoint,
-        columns=settings.columns,
-    )
+    dialect = detect_dialect(rows.columns, dialect=settings.dialect)
+    # A user's expression that fails on a row would stop the stream, and put the row's values into the error.
+    with _without_ansi(rows.sparkSession) if dialect == "columns" else nullcontext():
+        return with_common_columns(
+            rows,
+            dialect=dialect,
+            served_entities=entities,
+            endpoint=config.serving.endpoint,
+            columns=settings.columns,
+        )
+
+
+@contextmanager
+def _without_ansi(spark: SparkSession) -> Iterator[None]:
+    """Expressions that are made within give NULL where they would fail on a row."""
+    before = spark.conf.get("spark.sql.ansi.enabled") or "true"
+    spark.conf.set("spark.sql.ansi.enabled", "false")
+    try:
+        yield
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)
 
 
 def first_version(spark: SparkSession, config: Config) -> int | None:

@@ -9,6 +9,11 @@ CORPUS_PERPLEXITY = "corpus_perplexity"
 """exp(sum of response_nll / sum of response_scored_tokens): a ratio of sums, not a mean of rows' perplexities."""
 
 
+NOT_SCORED = "coalesce(element_at(score_errors, 'prompt_toxicity') = 'not_sampled', false)"
+"""SQL: whether scoring.sample_rate left an exchange out. It has no part in a scorer's measures, neither a value nor a
+missing one."""
+
+
 def measures(*, toxicity_threshold: float) -> str:
     """SQL: array<struct<column_name, value, tokens, scorer_fingerprint>>, one element per measure, NULLs included.
 
@@ -35,9 +40,7 @@ def measures(*, toxicity_threshold: float) -> str:
         f"'scorer_fingerprint', CAST({fingerprint} AS string))"
         for name, value, fingerprint in values
     ]
-    # A request that scoring.sample_rate left out has no part in a scorer's measures: neither a value nor a missing one.
-    left_out = "coalesce(element_at(score_errors, 'prompt_toxicity') = 'not_sampled', false)"
-    return f"filter(array({', '.join(structs)}), m -> m.scorer_fingerprint IS NULL OR NOT {left_out})"
+    return f"filter(array({', '.join(structs)}), m -> m.scorer_fingerprint IS NULL OR NOT {NOT_SCORED})"
 
 
 def _fingerprint(name: str) -> str:

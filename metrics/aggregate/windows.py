@@ -66,11 +66,11 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
 
     Returns:
         ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
-        are 1 / sampling_fraction; a fraction that is none weighs 1. Those of scorers' measures are divided by
-        sample_rate, too.
+        are 1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1. Those of scorers' measures are
+        divided by sample_rate, too.
     """
     # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
-    weight = F.coalesce(1 / F.when(F.col("sampling_fraction").between(1e-9, 1), F.col("sampling_fraction")), F.lit(1.0))
+    weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
     # A scored request stands for those of its like that were not.
     left_out = F.coalesce(F.when(F.col("status_code") == 200, F.col("sample_rate")), F.lit(1.0))
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))

@@ -41,8 +41,9 @@ def redacted(text: str | None) -> str | None:
     """
     if text is None:
         return None
-    text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if "\\u" in text else text
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if "\\u" in text:
+        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     kept = ""
     for seen in WINDOWS:
         masked = _masked(text[:seen])

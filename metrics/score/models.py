@@ -9,6 +9,8 @@ import hashlib
 import importlib.metadata
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -187,6 +189,22 @@ def place(model: Any, device: str, dtype: str) -> Any:
         quantize: Any = torch.ao.quantization.quantize_dynamic
         quantize(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return model
+
+
+@contextmanager
+def tried(files: ModelFiles) -> Iterator[None]:
+    """Where a model is run for the first time: an error then is the model's, and not some text's.
+
+    Raises:
+        ModelError: It can't be run.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            f"model {files.reference}: it can't be run ({type(error).__name__}: {error}). Some architectures "
+            "compute in float32 only: set its dtype to float32, or take another model."
+        ) from error
 
 
 def pick_dtype(dtype: str, device: str) -> torch.dtype:

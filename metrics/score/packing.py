@@ -3,8 +3,8 @@
 Attention works text by text (a block-diagonal matrix, of which only the blocks are computed), positions start anew at
 each text, and all else in a transformer works token by token anyway. The attention function is registered with
 ``transformers`` (``AttentionInterface``), so that this holds for every architecture that calls it. Those that don't
-(ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``)
-and get padded batches.
+(ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``) and get padded
+batches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, TypeVar, cast
 
 import torch
@@ -31,14 +31,8 @@ R = TypeVar("R")
 PACKED = "inference_metrics_packed"
 """Name of the attention function in ``transformers``."""
 
-PROBE = (
-    "Which document says how long a table keeps its deleted files?",
-    "Seven days, unless somebody set it otherwise; the page on retention names the property.",
-    "Thanks",
-    "Which document says how long a cluster keeps its started nodes?",
-    "The quick brown fox jumps over the lazy dog, and then it does so again, because nobody told it to stop. " * 2,
-)
-"""Texts of unlike and of like lengths, with which a model is tried when it is loaded."""
+PROBE = ("How long are files kept?", "Thanks", "How long are nodes kept?", "Seven days, unless somebody set it.")
+"""Texts of unlike and of like lengths, with which a model is tried when it is loaded: few, as each worker does it."""
 
 _WITHOUT_EFFECT = {
     "cache_position",
@@ -237,7 +231,7 @@ class Body:
         lengths = [len(row) for row in rows]
         layout = Layout([sum(lengths)] if mixed else lengths, device)
         positions = Layout(lengths, device).positions if mixed else layout.positions
-        ids = self._checked(torch.tensor([[token for row in rows for token in row]]))
+        ids = self._checked(flat(rows)[None, :])
         token = _LAYOUT.set(layout)
         try:
             output = body(input_ids=ids, position_ids=positions + self.first_position)
@@ -327,6 +321,7 @@ class Body:
             score: ``score(rows, mixed)``: numbers, in order, from ``run(rows, mixed=mixed)``.
         """
         before = self._attention
+        self.single = False
         with torch.inference_mode():
             alone = torch.cat([score([row], False) for row in rows])
             try:
@@ -334,11 +329,16 @@ class Body:
                 error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
                 if self.packed and mistake > 0 and error <= mistake / 20:
                     return
-            except Exception as error:  # whatever an architecture does that takes no packed sequence
-                LOG.debug("not packed: %s", type(error).__name__)
+            except Exception as why:  # whatever an architecture does that takes no packed sequence
+                LOG.debug("not packed: %s", type(why).__name__)
             if self.packed:
                 self.model.set_attn_implementation(before)
             self.single = not torch.allclose(score(rows, False), alone, rtol=0.02, atol=0.02 * float(alone.std()))
+
+
+def flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(tokens,): the rows one after another, on the CPU."""
+    return torch.tensor(list(chain.from_iterable(rows)))
 
 
 def _window(config: Any) -> bool:

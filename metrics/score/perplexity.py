@@ -16,8 +16,16 @@ import torch
 import torch.nn.functional as F
 
 from metrics.score.batching import strided_windows
-from metrics.score.models import ModelFiles, context_size, load_causal_lm, load_tokenizer, pick_dtype, place
-from metrics.score.packing import PROBE, Body
+from metrics.score.models import (
+    ModelFiles,
+    context_size,
+    load_causal_lm,
+    load_tokenizer,
+    pick_dtype,
+    place,
+    tried,
+)
+from metrics.score.packing import PROBE, Body, flat
 
 HEAD_ROWS = {"cpu": 128, "cuda": 4096}
 """Tokens whose logits exist at one time, by device: the vocabulary times this is the largest tensor."""
@@ -96,8 +104,9 @@ def token_nll(body: Body, head: Head, rows: Sequence[Sequence[int]], *, mixed: b
     """
     output, states = body.run(rows, mixed=mixed)
     device = states.device
-    ids = torch.tensor([token for row in rows for token in row], device=device)
-    follows = torch.tensor([i > 0 for row in rows for i in range(len(row))], device=device)
+    ids = flat(rows).to(device)
+    follows = torch.ones(len(ids), dtype=torch.bool, device=device)
+    follows[torch.tensor([0, *(len(row) for row in rows[:-1])], device=device).cumsum(0)] = False
     parts = []
     for some in torch.split(follows.nonzero().squeeze(1), HEAD_ROWS.get(device.type, HEAD_ROWS["cpu"])):
         logits = head(output, states[some - 1], ids[some - 1])
@@ -193,9 +202,9 @@ def load_perplexity(files: ModelFiles, device: str, dtype: str = "float32") -> P
     centred = centred_embedding(loaded) if pick_dtype(dtype, device) == torch.bfloat16 else None
     model = place(loaded, device, dtype)
     body = Body(model, padding=0, masked=False)
-    head = find_head(body, centred)
     context = context_size(model, tokenizer)
-    scorer = PerplexityScorer(body, head, tokenizer, context)
-    probe = [row[:context] for row in scorer.encode(PROBE) if row]
-    body.choose(probe, lambda rows, mixed: token_nll(body, head, rows, mixed=mixed))
+    with tried(files):
+        scorer = PerplexityScorer(body, find_head(body, centred), tokenizer, context)
+        probe = [row[:context] for row in scorer.encode(PROBE) if row]
+        body.choose(probe, lambda rows, mixed: token_nll(body, scorer.head, rows, mixed=mixed))
     return scorer

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, place
+from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, place, tried
 from metrics.score.packing import PROBE, Body
 from schemas.errors import ModelError
 
@@ -150,7 +150,9 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
     context = context_size(model, tokenizer)
     probe = tokenizer(list(PROBE), truncation=True, max_length=context, verbose=False)["input_ids"]
     shown = dtype if dtype == "int8" else str(model.dtype).removeprefix("torch.")
-    return ToxicityScorer(body, choose_pooled(body, probe), tokenizer, context, position, shown)
+    with tried(files):
+        pooled = choose_pooled(body, probe)
+    return ToxicityScorer(body, pooled, tokenizer, context, position, shown)
 
 
 def choose_pooled(body: Body, probe: list[list[int]]) -> int | None:

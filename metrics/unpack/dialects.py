@@ -7,8 +7,7 @@ payload tables. Any other Delta log is read with a map from our names to SQL exp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from schemas.errors import SourceError
 from schemas.source import COMMON_COLUMNS
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
     from schemas.config import ServedEntity
 
@@ -101,9 +100,8 @@ def with_common_columns(
     """The rows of an inference table with the column names that the rest of the monitor uses.
 
     Columns that the log lacks are NULL, and so are a time outside the years 1970 to 9999 and a sampling fraction that
-    is none. A row without a request id
-    gets one from a hash of its payload and time. ``request_date`` is the UTC date of ``request_time``, whatever date
-    column the source has; the session's time zone must be UTC.
+    is none. A row without a request id gets one from a hash of its payload and time. ``request_date`` is the UTC date
+    of ``request_time``, whatever date column the source has; the session's time zone must be UTC.
 
     Args:
         source: Rows of the inference table.
@@ -119,15 +117,12 @@ def with_common_columns(
     types = dict(source.dtypes)
     expressions = dict(columns or {}) if dialect == "columns" else _expressions(dialect, types)
     try:
-        with _lenient(source.sparkSession):
-            found = source.select(
-                *(
-                    F.expr(_cast(expressions[name], type_) if name in expressions else f"CAST(NULL AS {type_})").alias(
-                        name
-                    )
-                    for name, type_ in COMMON_COLUMNS.items()
-                ),
+        found = source.selectExpr(
+            *(
+                f"{_cast(expressions[name], type_) if name in expressions else f'CAST(NULL AS {type_})'} AS {name}"
+                for name, type_ in COMMON_COLUMNS.items()
             )
+        )
     except (AnalysisException, ParseException) as error:
         if dialect != "columns":
             raise
@@ -152,17 +147,6 @@ def with_common_columns(
         )
         .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
     )
-
-
-@contextmanager
-def _lenient(spark: SparkSession) -> Iterator[None]:
-    """Expressions that are made within give NULL where they would fail on a row: users' expressions are among them."""
-    before = spark.conf.get("spark.sql.ansi.enabled")
-    spark.conf.set("spark.sql.ansi.enabled", "false")
-    try:
-        yield
-    finally:
-        spark.conf.set("spark.sql.ansi.enabled", str(before))
 
 
 def _cast(expression: str, type_: str) -> str:

@@ -49,6 +49,9 @@ _ANSWER = (
     f"struct<messages: array<{_MESSAGE}>, choices: variant, output: variant, content: variant, "
     f"{', '.join(f'{name}: binary' for name in ANSWER_FIELDS if name != 'output')}>"
 )
+_USER, _CONVERSED = ("user_id", "user"), "conversation_id"
+"""What an end user and a conversation are called."""
+
 _IDS = "conversation_id: variant, user_id: variant, user: variant"
 _PERSON = f"struct<{_IDS}, context: struct<{_IDS}>, metadata: struct<{_IDS}>>"
 _EVENT = (
@@ -211,50 +214,34 @@ def _people() -> str:
     An input is a record, a row of a table, a position in a table by columns, or the only one there is.
     """
     inputs = "coalesce(q.inputs, q.instances)"
+    places = [f"p.{place}" for place in ("context.", "metadata.", "")]
+    person = _person(
+        [f"{place}{name}" for place in places for name in _USER], [f"{place}{_CONVERSED}" for place in places]
+    )
     listed = _get(f"coalesce(q.dataframe_records, {inputs})", f"array<{_PERSON}>")
-    of_record = _person(
-        *(f"p.{place}{name}" for place in ("context.", "metadata.", "") for name in ("user_id", "user"))
+    within = ("context", "metadata")
+    of_row = _person(
+        [*(_at(_cell(place), name) for place in within for name in _USER), *map(_cell, _USER)],
+        [*(_at(_cell(place), _CONVERSED) for place in within), _cell(_CONVERSED)],
     )
-    conversation = f"coalesce({', '.join(_id(f'p.{place}conversation_id') for place in ('context.', 'metadata.', ''))})"
-    records = f"transform({listed}, p -> named_struct('end_user', {of_record}, 'conversation_id', {conversation}))"
-
-    def cell(name: str) -> str:
-        return f"get(cells, array_position(names, '{name}') - 1)"
-
-    of_row = _struct(
-        _person(
-            *(_at(cell(place), name) for place in ("context", "metadata") for name in ("user_id", "user")),
-            cell("user_id"),
-            cell("user"),
-        ),
-        f"coalesce({_id(cell('context'), '$.conversation_id')}, {_id(cell('conversation_id'))})",
-    )
-    rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {of_row})"
-    split = _let(f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)", "names", rows)
-
-    one = _get(inputs, _PERSON)
-    columns = {name: _get(inputs, "array<variant>", f"$.{name}") for name in ("user_id", "user", "conversation_id")}
+    columns = {name: _get(inputs, "array<variant>", f"$.{name}") for name in (*_USER, _CONVERSED)}
     length = f"greatest({', '.join(f'array_size({values})' for values in columns.values())})"
     at = {name: f"get({values}, i)" for name, values in columns.items()}
-    by_column = (
-        f"transform(sequence(0, {length} - 1), "
-        f"i -> {_struct(_person(at['user_id'], at['user']), _id(at['conversation_id']))})"
-    )
-    table = f"CASE WHEN {length} > 0 THEN {by_column} ELSE transform(array({one}), p -> named_struct('end_user', {of_record}, 'conversation_id', {conversation})) END"
+    by_column = f"transform(sequence(0, {length} - 1), i -> {_person([at[name] for name in _USER], [at[_CONVERSED]])})"
     # Most calls name nobody, and to find a word is cheaper than to read a table; a name may be escaped.
-    named = " OR ".join(f"contains(request, r'{part}')" for part in ('"user', "conversation_id", r"\u"))
+    named = " OR ".join(f"contains(request, r'{part}')" for part in ('"user', _CONVERSED, r"\u"))
     return (
-        f"CASE WHEN NOT ({named}) THEN NULL WHEN q.dataframe_split IS NOT NULL THEN {split} WHEN {listed} IS NOT NULL THEN {records} "
-        f"WHEN {inputs} IS NOT NULL THEN {table} END"
+        f"CASE WHEN NOT ({named}) THEN NULL WHEN q.dataframe_split IS NOT NULL THEN {_split_rows(of_row)} "
+        f"WHEN {listed} IS NOT NULL THEN transform({listed}, p -> {person}) "
+        f"WHEN {length} > 0 THEN {by_column} "
+        f"WHEN {inputs} IS NOT NULL THEN transform(array({_get(inputs, _PERSON)}), p -> {person}) END"
     )
 
 
-def _person(*values: str) -> str:
-    return f"coalesce({', '.join(_id(value) for value in values)})"
-
-
-def _struct(end_user: str, conversation: str) -> str:
-    return f"named_struct('end_user', {end_user}, 'conversation_id', {conversation})"
+def _person(users: list[str], conversations: list[str]) -> str:
+    """SQL: struct of the first user and the first conversation that there is."""
+    first = [f"coalesce({', '.join(map(_id, values))})" for values in (users, conversations)]
+    return f"named_struct('end_user', {first[0]}, 'conversation_id', {first[1]})"
 
 
 def _usage() -> str:
@@ -431,19 +418,24 @@ def _known_records() -> str:
 
 
 def _split_records() -> str:
-    def cell(name: str) -> str:
-        return f"get(cells, array_position(names, '{name}') - 1)"
-
     # A table with one unnamed or unknown column: its text is the prompt. Among several no guess is made.
     only = f"CASE WHEN array_size(cells) = 1 THEN {_text('cells[0]')} END"
-    texts = [_content(cell(name)) for name in PROMPT_FIELDS] + [only]
-    chat, history = (_get(cell(name), f"array<{_MESSAGE}>") for name in ("messages", "history"))
-    said = f"coalesce({_messages(chat)}, {_items(cell('input'))}, {_split_chat(history, cell('query'))})"
+    texts = [_content(_cell(name)) for name in PROMPT_FIELDS] + [only]
+    chat, history = (_get(_cell(name), f"array<{_MESSAGE}>") for name in ("messages", "history"))
+    said = f"coalesce({_messages(chat)}, {_items(_cell('input'))}, {_split_chat(history, _cell('query'))})"
     record = f"named_struct('messages', {said}, 'text', coalesce({', '.join(texts)}))"
-    rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {record})"
-    names = f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)"
-    named = _let(names, "names", rows)
-    return f"CASE WHEN q.dataframe_split IS NOT NULL THEN {named} END"
+    return f"CASE WHEN q.dataframe_split IS NOT NULL THEN {_split_rows(record)} END"
+
+
+def _split_rows(value: str) -> str:
+    """SQL: a value of each row of ``dataframe_split``, made of its cells (``_cell``)."""
+    rows = f"transform({_get('q.dataframe_split', 'array<array<variant>>', '$.data')}, cells -> {value})"
+    return _let(f"CAST({_get('q.dataframe_split', 'array<binary>', '$.columns')} AS array<string>)", "names", rows)
+
+
+def _cell(name: str) -> str:
+    """SQL: the cell in a row's column of that name."""
+    return f"get(cells, array_position(names, '{name}') - 1)"
 
 
 def _listed_answers(kind: str) -> str:

@@ -66,3 +66,18 @@ def test_tables_by_name(spark: SparkSession, catalogued: Config) -> None:
     model = "chatbots.support_bot"
     assert found == [(model, "*", 1.0), (model, "7", 1.0), ("e2", "", 2.0), ("e2", "*", 2.0)]
     assert reconcile(spark, catalogued).problems == []
+
+    # Another scorer from now on: the view shows its windows alone, and all of what no scorer makes.
+    spark.sql(
+        "UPDATE chatbots.support_bot_scores SET scorers = transform_values(scorers, (k, v) -> "
+        "CASE WHEN k LIKE '%toxicity' THEN 'another' ELSE v END) WHERE request_date = '2026-04-01'"
+    )
+    run(spark, catalogued)
+    current = spark.table("chatbots.support_bot_current_metrics")
+    stored = spark.table("chatbots.support_bot_profile_metrics")
+    assert current.columns == stored.columns
+    toxicity = "column_name = 'prompt_toxicity' AND model_version = '7'"
+    marks = {row[0] for row in stored.where(toxicity).select("scorer_fingerprint").distinct().collect()}
+    assert len(marks) == 2
+    assert {row[0] for row in current.where(toxicity).select("scorer_fingerprint").collect()} == {"another"}
+    assert current.where("column_name = 'requests'").count() == stored.where("column_name = 'requests'").count()

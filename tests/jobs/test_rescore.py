@@ -191,9 +191,19 @@ def test_a_sample_is_scored_and_weighs_for_all(
     aggregate_windows.start(spark, more, trigger="availableNow").awaitTermination()
     assert reconcile(spark, more).problems == []
 
+    # Requests that were left out have no scorer: when those that were not get another, its windows are all frozen.
+    before = windows(spark, more)["hate"]
+    other = other_label(more)
+    assert rescore.rescore(spark, other, since=FIRST, until=FIRST).rows == 205 - still_out.sum()
+    aggregate_windows.start(spark, other, trigger="availableNow").awaitTermination()
+    after_all = windows(spark, other)
+    pd.testing.assert_frame_equal(after_all["hate"], before)
+    assert after_all["nothate"]["count"].tolist() == before["count"].tolist()
+    assert reconcile(spark, other).problems == []
+
 
 def test_work_is_spread_by_length_of_text(spark: SparkSession) -> None:
-    lengths = [4000, 3000, *([10] * 20), 2000, 1000]
+    lengths = [4000, 10, 10, 3000, 2000, 10, 10, 1000, *([10] * 16)]  # dealt out as they come, all long ones meet
     rows = spark.createDataFrame([(length,) for length in lengths], "length int").coalesce(1)
     dealt = spread(rows, F.col("length"))
     assert dealt.columns == ["length"]

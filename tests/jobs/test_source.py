@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +212,28 @@ def test_the_change_feed_is_exact(spark: SparkSession, tmp_path: Path) -> None:
     upsert(spark, str(config.source.path))
     sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'", "OPTIMIZE {t}")(spark, str(config.source.path))
     assert read(spark, config) == ["d", "e"]  # d as it is now, which the tables know already
+
+
+def test_an_expression_that_fails_on_a_row_gives_null(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [("7", "1775001600", 1), ("8", "ada@example.org", 0)]
+    path = str(tmp_path / "inference")
+    spark.createDataFrame(rows, "id string, at string, n int").write.format("delta").save(path)
+    columns = {
+        "request_id": "id", "request_time": "timestamp_seconds(CAST(at AS bigint))", "status_code": "200 / n",
+        "request": "at", "response": "at",
+    }  # fmt: skip
+    config = parse_config(
+        {
+            "source": {"path": path, "dialect": "columns", "columns": columns},
+            "output": {"path": str(tmp_path / "tables")},
+        }
+    )
+    found = common_rows(spark.read.format("delta").load(path), config).select(
+        "request_id", "request_date", "status_code"
+    )
+    assert sorted(map(tuple, found.collect())) == [("7", date(2026, 4, 1), 200), ("8", None, None)]
+    assert spark.conf.get("spark.sql.ansi.enabled") == "true"
+    assert read(spark, config) == ["7", "8"]
 
 
 def test_a_column_that_goes_makes_no_other_row_of_an_old_one(spark: SparkSession, tmp_path: Path) -> None:

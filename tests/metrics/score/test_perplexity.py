@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Model
 
 from metrics.score.models import find_model
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
+from schemas.errors import ModelError
 from tests.models import LM_CONTEXT, save_language_model, word_tokenizer
 
 TEXTS = [
@@ -135,3 +136,12 @@ def test_large_logits_do_not_lose_their_digits_in_bfloat16(language_model: Path,
     assert float(logits.mean()) < -50
     for ((nll, tokens),), ((expected, _),) in zip(scorer.score(sequences), exact.score(sequences), strict=True):
         assert nll / tokens == pytest.approx(expected / tokens, abs=0.05)
+
+
+def test_a_model_that_can_not_be_run_says_so(language_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("expected m1 and m2 to have the same dtype")
+
+    monkeypatch.setattr(GPT2Model, "forward", broken)
+    with pytest.raises(ModelError, match=r"it can't be run \(RuntimeError: .*set its dtype to float32"):
+        load_perplexity(find_model(str(language_model)), "cpu", "bfloat16")

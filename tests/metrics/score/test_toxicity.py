@@ -77,3 +77,17 @@ def test_unknown_label_lists_the_labels(classifier: Path) -> None:
 def test_label_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="label 2 among them"):
         label_probability(torch.zeros(1, 2), 2, multi_label=False)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.02), ("int8", 0.1)])
+def test_other_types_are_near(classifier: Path, scorer: ToxicityScorer, dtype: str, tolerance: float) -> None:
+    other = load_toxicity(find_model(str(classifier)), "hate", "cpu", dtype)
+    assert (scorer.dtype, other.dtype) == ("float32", dtype)
+    exact, near = scorer.score(TEXTS), other.score(TEXTS)
+    assert near != exact, "the type makes no difference: it is not used"
+    assert near == pytest.approx(exact, abs=tolerance)
+
+
+def test_int8_is_for_cpus(classifier: Path) -> None:
+    with pytest.raises(ModelError, match="int8 is for CPUs only"):
+        load_toxicity(find_model(str(classifier)), "hate", "meta", "int8")

@@ -160,7 +160,7 @@ def test_any_other_log(spark: SparkSession) -> None:
         detect_dialect(df.columns)
     columns = {
         "request_id": "id",
-        "request_time": "timestamp_seconds(CAST(at AS bigint))",
+        "request_time": "timestamp_seconds(try_cast(at AS bigint))",
         "status_code": "code",
         "request": "to_json(named_struct('prompt', question))",
         "response": "to_json(array(reply))",
