@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from transformers import (
 WORDS = "the a cat dog mat sat ran on under and hello world please table cluster job runs slow fast you are stupid kind"
 LM_CONTEXT = 32
 CLASSIFIER_CONTEXT = 16
+INSULT = "stupid"
+CIVIL = [word for word in WORDS.split() if word != INSULT]
 
 
 def word_tokenizer(*, context: int, classifier: bool = False) -> PreTrainedTokenizerFast:
@@ -73,6 +76,42 @@ def save_classifier(path: Path, *, problem_type: str | None = None) -> Path:
             problem_type=problem_type,
         )
     )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def train_classifier(path: Path, *, context: int = 64) -> Path:
+    """A one-layer DistilBERT that has learnt to find one insult among civil words, wherever it stands; a second."""
+    tokenizer = word_tokenizer(context=context, classifier=True)
+    torch.manual_seed(3)
+    draw = random.Random(3)
+    model = DistilBertForSequenceClassification(
+        DistilBertConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=context,
+            dim=32,
+            n_layers=1,
+            n_heads=2,
+            hidden_dim=64,
+            dropout=0.0,
+            attention_dropout=0.0,
+            seq_classif_dropout=0.0,
+            id2label={0: "nothate", 1: "hate"},
+            label2id={"nothate": 0, "hate": 1},
+        )
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        texts = [draw.choices(CIVIL, k=draw.randrange(1, context + 1)) for _ in range(32)]
+        for words in texts[::2]:
+            words[draw.randrange(len(words))] = INSULT
+        encoded = tokenizer([" ".join(words) for words in texts], padding=True, truncation=True, return_tensors="pt")
+        labels = torch.tensor([INSULT in tokenizer.decode(ids) for ids in encoded["input_ids"]]).long()
+        loss = model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"], labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path

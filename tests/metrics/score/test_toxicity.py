@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from metrics.score.models import find_model
 from metrics.score.toxicity import ToxicityScorer, label_probability, load_toxicity
 from schemas.errors import ModelError
-from tests.models import CLASSIFIER_CONTEXT, save_classifier
+from tests.models import CIVIL, CLASSIFIER_CONTEXT, INSULT, save_classifier, train_classifier
 
 TEXTS = ["hello world", "you are stupid", "the cat sat on the mat", "a"]
 
@@ -46,6 +47,22 @@ def test_long_text_takes_the_most_toxic_window(scorer: ToxicityScorer, model: An
     windows = [plain(model, ids[start : start + CLASSIFIER_CONTEXT]) for start in starts]
     assert len(windows) > 5
     assert scorer.score([text])[0] == pytest.approx(max(windows), abs=1e-6)
+
+
+def test_one_sentence_among_5000_words_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    folder = train_classifier(tmp_path)
+    scorer = load_toxicity(find_model(str(folder)), "hate", "cpu")
+    words = random.Random(0).choices(CIVIL, k=5000)
+    civil, sentence = " ".join(words), f"you are {INSULT}"
+    places = [0, 40, 2500, *range(4990, 5001)]
+    toxic = [" ".join([*words[:at], sentence, *words[at:]]) for at in places]
+    assert toxic[-1].endswith(INSULT)
+    without, *found = scorer.score([civil, *toxic])
+    assert without < 0.05
+    assert min(found) > 0.95
+    cut = scorer.tokenizer(toxic[-1], truncation=True)["input_ids"]
+    alone = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    assert plain(alone, cut) < 0.05, "a classifier that cuts texts does not see it"
 
 
 @pytest.mark.parametrize(
