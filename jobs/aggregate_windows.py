@@ -66,15 +66,19 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     figures. Deletes are not followed: retention must not undo windows.
     """
     changes = df.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
-    dates = [row[0] for row in changes.select("request_date").distinct().collect()]
+    found = changes.select("request_date", F.col("_change_type") != "insert").distinct().collect()
+    dates = sorted({date for date, _ in found})
     if not dates:
         return
     touched = touched_windows(changes, granularities=config.granularities)
     spark, output = df.sparkSession, config.output
-    stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
-    stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
+    stored = None
+    if any(updated for _, updated in found):  # new rows alone leave no window empty
+        stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
+        stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
     figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
-    figures = without_frozen(figures, scorers_held(spark, config, dates=dates), gone=F.col("gone"))
+    if stored is not None:
+        figures = without_frozen(figures, scorers_held(spark, config, dates=dates), gone=F.col("gone"))
     fail_point("before_windows")
     values = {name: f"s.{name}" for name in FIGURES} | {"updated_at": F.lit(datetime.now(UTC))}
     (

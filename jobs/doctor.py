@@ -161,8 +161,8 @@ def _last_batch(spark: SparkSession, config: Config) -> datetime | None:
 
 def _duration(spark: SparkSession, interval: str) -> timedelta:
     """Of Delta's form, for example ``interval 30 days``."""
-    rows = spark.createDataFrame([(interval,)], "kept string")
-    seconds = rows.selectExpr("unix_seconds(TIMESTAMP'1970-01-01 00:00:00' + CAST(kept AS INTERVAL))")
+    kept = spark.range(1).select(F.lit(interval).alias("kept"))
+    seconds = kept.selectExpr("unix_seconds(TIMESTAMP'1970-01-01 00:00:00' + CAST(kept AS INTERVAL))")
     return timedelta(seconds=seconds.collect()[0][0])
 
 

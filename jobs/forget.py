@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
-from jobs.tables import delete_rows, insert_new, read_table
+from jobs.tables import delete_rows, insert_new, local_frame, read_table
 from metrics.score.exchanges import keyed_hash
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
@@ -65,7 +65,7 @@ def forget(
         _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
     # By their ids alone: requests that are not there yet, and rows of quarantine, whose hash changes with the columns.
     ids = read_table(spark, QUARANTINE, config.output).where(wanted).select("request_id")
-    ids = ids.unionByName(spark.createDataFrame([(one,) for one in request_ids], "request_id string"))
+    ids = ids.unionByName(local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string"))
     empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
     _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
     for table, *_ in met:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime import LOG
 from jobs.source_changes import SkippedVersion
-from jobs.tables import merge, on_dates, read_table
+from jobs.tables import local_frame, merge, on_dates, read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import TableError
@@ -205,13 +205,13 @@ def batch_row(spark: SparkSession, batch: Batch, account: dict[str, int], second
         "source_version": batch.source_version,
         "rows_read": batch.rows_read,
         **account,
-        "skipped_versions": [(one.version, one.operation, one.rows_inserted) for one in batch.skipped_versions],
+        "skipped_versions": [asdict(one) for one in batch.skipped_versions],
         "score_seconds": seconds,
         "lag_seconds": None if batch.newest is None else (finished - batch.newest).total_seconds(),
         "lateness": batch.lateness,
         "finished_at": finished,
     }
-    return spark.createDataFrame([tuple(values[name] for name in BATCHES.column_names)], BATCHES.schema)
+    return local_frame(spark, [values], BATCHES.schema)
 
 
 def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:

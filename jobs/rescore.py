@@ -37,6 +37,7 @@ from jobs.score_responses import (
 from jobs.source import common_rows, read_source
 from jobs.tables import merge, on_dates, read_table
 from metrics.score.exchanges import COLUMNS, NOT_SAMPLED, load_scorers
+from metrics.score.udf import worker_fingerprints
 from metrics.unpack.dialects import on_days
 from metrics.unpack.payloads import explode_exchanges
 from schemas.config import Config
@@ -75,8 +76,9 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date) ->
     Raises:
         ModelError: A scoring model can't be loaded.
     """
+    load_scorers(scorer_settings(config))  # what can't be loaded is said before anything is written
     create_tables(spark, config)
-    fingerprints = load_scorers(scorer_settings(config)).fingerprints
+    fingerprints = worker_fingerprints(spark, scorer_settings(config))
     scores = read_table(spark, SCORES, config.output)
     is_stale = reduce(or_, _stale(config, fingerprints))
     wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & is_stale)

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.registry import UnknownModelError, open_registry
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
-from jobs.tables import create_table, merge, read_table, table_exists
+from jobs.tables import create_table, local_frame, merge, read_table, table_exists
 from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.model_versions import DELETED, MODEL_VERSIONS, version_order
@@ -45,9 +45,7 @@ def sync(spark: SparkSession, config: Config) -> int:
     rows = read_versions(config, names, known={row["model_name"] for row in rows_of(spark, config, names)})
     create_table(spark, MODEL_VERSIONS, config.output)
     stored = read_table(spark, MODEL_VERSIONS, config.output).where(F.col("model_name").isin(*names))
-    now = spark.createDataFrame(
-        [tuple(row[c] for c in MODEL_VERSIONS.column_names) for row in rows], MODEL_VERSIONS.schema
-    )
+    now = local_frame(spark, rows, MODEL_VERSIONS.schema)
     changed = _with_deleted(now, stored).exceptAll(stored)
     count = changed.count()
     if count:  # a MERGE that changes nothing would be one more commit of the table all the same

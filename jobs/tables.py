@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from delta import exceptions
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from schemas import Table
 from schemas.errors import TableError
@@ -38,6 +39,24 @@ _UP_TO_DATE: set[str] = set()
 
 NOT_THERE = {"PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "TABLE_OR_VIEW_NOT_FOUND"}
 """Spark's and Delta's error conditions for a table that was not created."""
+
+
+def local_frame(spark: SparkSession, rows: Sequence[Mapping[str, Any]], schema: StructType | str) -> DataFrame:
+    """A frame of rows that this process has.
+
+    Sent as Arrow: Spark reads a list with Python workers, and those with a daemon of their own.
+
+    Args:
+        spark: Session.
+        rows: Values by column; structs are mappings, too. What ``schema`` doesn't name is left out.
+        schema: Names and types.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    columns = StructType.fromDDL(schema) if isinstance(schema, str) else schema
+    assert isinstance(columns, StructType)
+    empty = spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in columns))
+    return spark.createDataFrame(pa.Table.from_pylist(list(rows), empty.toArrow().schema), columns)
 
 
 def identifier(table: Table, output: Output) -> str:

@@ -224,7 +224,7 @@ def test_what_the_demo_prints(demo_models: Path, tmp_path: Path, capsys: pytest.
     at = next(i for i, line in enumerate(lines) if line.strip() == heading.strip())
     for expected, line in zip(rows, lines[at + 1 :], strict=False):
         for told, found in zip(expected.split(), line.split(), strict=True):
-            assert found == told or ("." in told and float(found) == pytest.approx(float(told), rel=0.1))
+            assert found == told or ("." in told and float(found) == pytest.approx(float(told), rel=0.05))
 
 
 def test_what_reconcile_prints(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

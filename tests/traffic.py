@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.tables import local_frame
 from schemas.config import Config, parse_config
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def gateway_row(request_id: str | None, entity: str) -> dict[str, Any]:
 
 
 def frame(spark: SparkSession, rows: Iterable[dict[str, Any]], schema: str = LEGACY) -> DataFrame:
-    names = [part.strip().split(" ")[0] for part in schema.replace("map<string,string>", "map").split(",")]
-    return spark.createDataFrame([tuple(r[name] for name in names) for r in rows], schema)
+    return local_frame(spark, list(rows), schema)
 
 
 def append(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.demo.endpoint import ENDPOINT, MAX_PAYLOAD_BYTES, SCHEMA, Endpoint, Row, broken_copy, feedback_row, new_id
 from jobs.demo.registry import MODEL, Scenario, load_version, mlflow_store
 from jobs.demo.text import Prompt, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
+from jobs.tables import local_frame
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -164,7 +165,7 @@ def generate_traffic(out: Path, plan: Plan, *, requests: int, seed: int) -> list
 
 def write_traffic(spark: SparkSession, path: str, commits: Sequence[Sequence[Row]], number: int) -> None:
     """Appends commit ``number`` (from 0) to the Delta table at ``path``, which is made if it is missing."""
-    frame = spark.createDataFrame(list(commits[number]), SCHEMA).coalesce(1)
+    frame = local_frame(spark, commits[number], SCHEMA).coalesce(1)
     named = frame.write.format("delta").option("userMetadata", COMMIT_NAME.format(number + 1, COMMITS))
     named.mode("append").save(path)
 

@@ -1,4 +1,4 @@
-"""A Python worker daemon that has torch and transformers imported before it forks its workers.
+"""A Python worker daemon that has torch, transformers and the word lists loaded before it forks its workers.
 
 Spark ends workers that idle for a minute, so at a 5-minute trigger every batch starts new ones, and in each the imports
 cost seconds of CPU (the memory-mapped weights next to nothing). Forked from this daemon they have them already.
@@ -9,6 +9,10 @@ cost seconds of CPU (the memory-mapped weights next to nothing). Forked from thi
 from pyspark.daemon import manager
 
 import metrics.score.exchanges  # noqa: F401  # the imports are what this module is for
+from metrics.score.language import detect_languages
+from metrics.score.readability import flesch_kincaid
 
 if __name__ == "__main__":
+    detect_languages(["These two load what they need when they are first called."])
+    flesch_kincaid("Refrigeratorwise.")
     manager()

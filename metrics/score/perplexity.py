@@ -156,12 +156,12 @@ def centred_embedding(model: Any) -> torch.Tensor | None:
 
 
 def _plain_head(model: Any, centred: torch.Tensor | None) -> Head:
-    """Output embedding of the last hidden state; on a GPU a product of bfloat16 has fp32 results."""
+    """Output embedding of the last hidden state; a product of bfloat16 has fp32 results where that can be."""
     embedding = model.get_output_embeddings()
     weight, bias = embedding.weight, getattr(embedding, "bias", None)
     if centred is not None and model.dtype == torch.bfloat16:
         weight = centred.to(model.device, model.dtype)
-        if weight.is_cuda:
+        if _has_wide_product(weight):
 
             def wide(_output: Any, states: torch.Tensor, _ids: torch.Tensor) -> torch.Tensor:
                 logits = torch.mm(states, weight.t(), out_dtype=torch.float32)
@@ -173,6 +173,15 @@ def _plain_head(model: Any, centred: torch.Tensor | None) -> Head:
         return F.linear(states, weight, bias).float()
 
     return head
+
+
+def _has_wide_product(weight: torch.Tensor) -> bool:
+    """Whether a product of bfloat16 can have fp32 results: on some devices, from torch 2.8 on."""
+    some = weight[:16]
+    try:
+        return torch.mm(some, some.t(), out_dtype=torch.float32).dtype == torch.float32
+    except (TypeError, RuntimeError):
+        return False
 
 
 def _by_segment(nll: np.ndarray, sizes: list[int], *, offset: int) -> tuple[tuple[float, int], ...]:

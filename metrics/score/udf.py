@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from metrics.score.exchanges import COLUMNS, ScorerSettings, keyed_hash, load_scorers, score_exchanges
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 SCORED = (
     "prompt_toxicity double, response_toxicity double, prompt_perplexity double, response_perplexity double, "
@@ -59,6 +59,16 @@ def with_scores(
     result = ", ".join((SCORED, TEXT))
     udf = F.pandas_udf(score, returnType=result)  # type: ignore[attr-defined]  # not in the stubs
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
+
+
+def worker_fingerprints(spark: SparkSession, settings: ScorerSettings) -> dict[str, str]:
+    """Fingerprints per column as workers write them: what "auto" means is decided by their hardware."""
+
+    def find(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for _ in batches:
+            yield pd.DataFrame({"scorers": [dict(load_scorers(settings, _resources()).fingerprints)]})
+
+    return dict(spark.range(1).mapInPandas(find, "scorers map<string,string>").collect()[0]["scorers"])
 
 
 def _resources() -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from pyspark.sql import functions as F
 
@@ -17,7 +18,8 @@ from jobs.dashboard import page_metrics
 from jobs.reconcile import reconcile
 from jobs.runtime import spread
 from jobs.tables import read_table
-from metrics.score.exchanges import COLUMNS
+from metrics.score.exchanges import COLUMNS, load_scorers
+from metrics.score.models import pick_dtype
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORED_COLUMNS, SCORES
@@ -100,10 +102,18 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     assert rescore.rescore(spark, config, since=FIRST, until=SECOND).days == 1
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and granularity == '1 day'")
-    newest = windows(spark, config)["nothate"].query("granularity == '1 day'")
-    assert sorted(shown["avg"]) == pytest.approx(sorted(newest["avg"]))
+    newest = windows(spark, config)["nothate"]
+    assert sorted(shown["avg"]) == pytest.approx(sorted(newest.query("granularity == '1 day'")["avg"]))
     assert reconcile(spark, config).problems == []
     assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+
+    # A late row comes to the windows of its scorer; the other one's stay.
+    append(spark, config, [row("later", response="the dog ran")])
+    run(spark, config)
+    windows_later = windows(spark, config)
+    pd.testing.assert_frame_equal(windows_later["hate"], windows_before["hate"])
+    assert windows_later["nothate"]["count"].sum() > newest["count"].sum()
+    assert reconcile(spark, config).problems == []
 
 
 def test_a_frozen_window_that_is_lost_or_wrong_rows_are_still_found(
@@ -144,6 +154,27 @@ def test_what_could_not_be_scored_is_filled_in(
     with pytest.raises(SystemExit) as wrong:
         rescore.main(["--since", "2026-04-02", "--until", "2026-04-01"])
     assert wrong.value.code == 2
+
+
+def test_what_auto_means_is_decided_by_the_workers(
+    spark: SparkSession, monitored: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = copy_of(monitored, tmp_path).model_dump(by_alias=True)
+    values["scoring"]["perplexity"]["dtype"] = "auto"
+    config = Config.model_validate(values)
+    rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    of_worker = set(table(spark, SCORES, config)["scorers"].map(lambda marks: dict(marks)["response_perplexity"]))
+
+    def other_hardware(dtype: str, device: str) -> torch.dtype:
+        return torch.float32 if pick_dtype(dtype, device) == torch.bfloat16 else torch.bfloat16
+
+    for module in ("models", "perplexity"):
+        monkeypatch.setattr(f"metrics.score.{module}.pick_dtype", other_hardware)
+    load_scorers.cache_clear()
+    of_driver = load_scorers(score_responses.scorer_settings(config)).fingerprints["response_perplexity"]
+    load_scorers.cache_clear()
+    assert of_worker != {of_driver}
+    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
 
 
 def sampling(config: Config, rate: float) -> Config:
