@@ -26,6 +26,7 @@ setup(
         "plotly>=6",
         "py3langid>=0.4,<1",
         "pydantic>=2.7,<3",
+        "pyphen>=0.16,<1",
         "pyyaml>=6",
         "scipy>=1.11",
         "textstat==0.7.13",  # its grades differ from version to version

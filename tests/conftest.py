@@ -24,7 +24,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"
 # Short-lived JVMs: the optimizing compiler and parallel collectors cost a third more processor time than they save. The
 # other compiler's cache is 48 MiB by default; Spark fills it within a minute, and all code after that is interpreted.
-JVM = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=512m", "-XX:+UseSerialGC")
+# Classes beyond MetaspaceSize make it collect everything, again and again.
+JVM = (
+    *("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=512m"),
+    *("-XX:+UseSerialGC", "-XX:NewRatio=1", "-XX:MetaspaceSize=512m"),
+)
 os.environ.setdefault("JDK_JAVA_OPTIONS", " ".join(JVM))
 # collect() gives naive datetimes in the process's zone.
 os.environ["TZ"] = "UTC"

@@ -13,8 +13,9 @@ import lzma
 import re
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
-from textstat.backend.utils import get_pyphen
+from pyphen import Pyphen
 
 LANGUAGE = "en_US"
 CACHED_WORDS = 200_000
@@ -95,9 +96,15 @@ def english_words() -> list[str]:
 
 
 @lru_cache(maxsize=1)
+def _hyphenation() -> Any:
+    """As textstat makes it; by itself, because an import of textstat is one of NLTK and scikit-learn, too."""
+    return Pyphen(lang=LANGUAGE)
+
+
+@lru_cache(maxsize=1)
 def _patterns() -> dict[str, tuple[int, tuple[int, ...]] | None]:
     """Hyphenation patterns of pyphen, and None for what is only the beginning of some."""
-    patterns = get_pyphen(LANGUAGE).hd.patterns
+    patterns = _hyphenation().hd.patterns
     beginnings = {pattern[:end]: None for pattern in patterns for end in range(1, len(pattern))}
     return {**beginnings, **patterns}
 
@@ -107,7 +114,7 @@ def _hyphens(word: str) -> int:
 
     pyphen looks up every substring and keeps every word for ever, which takes seconds for a megabyte without a blank.
     """
-    pyphen, patterns = get_pyphen(LANGUAGE), _patterns()
+    pyphen, patterns = _hyphenation(), _patterns()
     pointed = f".{word.lower()}."
     levels = [0] * (len(pointed) + 1)
     for start in range(len(pointed) - 1):
