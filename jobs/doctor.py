@@ -34,7 +34,7 @@ from jobs.score_responses import HOP, scorer_settings
 from jobs.source import common_rows, read_source, source_identifier
 from jobs.source_changes import skipped_versions
 from jobs.tables import read_table, table_exists
-from metrics.score.exchanges import load_scorers
+from metrics.score.udf import check_scorers
 from metrics.unpack.dialects import detect_dialect
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
@@ -77,7 +77,7 @@ def examine(spark: SparkSession, config: Config, *, now: datetime) -> list[Findi
         "source": lambda: _source(spark, config),
         "retention": lambda: _retention(spark, config, now),
         "tables": lambda: _tables(spark, config),
-        "models": lambda: _models(config),
+        "models": lambda: _models(spark, config),
         "hashes": lambda: _hashes(config),
     }
     findings: list[Finding] = []
@@ -193,9 +193,8 @@ def _existing(path: Path) -> Path | None:
     return next((place for place in (path, *path.parents) if place.exists()), None)
 
 
-def _models(config: Config) -> Iterator[Finding]:
-    scorers = load_scorers(scorer_settings(config))
-    for fingerprint in sorted(set(scorers.fingerprints.values())):
+def _models(spark: SparkSession, config: Config) -> Iterator[Finding]:
+    for fingerprint in sorted(set(check_scorers(spark, scorer_settings(config)).values())):
         yield Finding("models", WELL, fingerprint)
 
 

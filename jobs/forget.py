@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
 from jobs.tables import delete_rows, insert_new, local_frame, read_table
-from metrics.score.exchanges import keyed_hash
+from metrics.hashes import keyed_hash
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE

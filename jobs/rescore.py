@@ -36,8 +36,8 @@ from jobs.score_responses import (
 )
 from jobs.source import common_rows, read_source
 from jobs.tables import merge, on_dates, read_table
-from metrics.score.exchanges import COLUMNS, NOT_SAMPLED, load_scorers
-from metrics.score.udf import worker_fingerprints
+from metrics.score.columns import COLUMNS, NOT_SAMPLED
+from metrics.score.udf import check_scorers
 from metrics.unpack.dialects import on_days
 from metrics.unpack.payloads import explode_exchanges
 from schemas.config import Config
@@ -76,9 +76,8 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date) ->
     Raises:
         ModelError: A scoring model can't be loaded.
     """
-    load_scorers(scorer_settings(config))  # what can't be loaded is said before anything is written
+    fingerprints = check_scorers(spark, scorer_settings(config))
     create_tables(spark, config)
-    fingerprints = worker_fingerprints(spark, scorer_settings(config))
     scores = read_table(spark, SCORES, config.output)
     is_stale = reduce(or_, _stale(config, fingerprints))
     wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & is_stale)

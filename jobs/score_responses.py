@@ -48,8 +48,8 @@ from jobs.source import common_rows, first_version, read_source, source_identifi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, merge, on_dates, read_table
 from metrics.redact import stored_text
-from metrics.score.exchanges import COLUMNS, ScorerSettings, load_scorers
-from metrics.score.udf import with_hashes, with_scores
+from metrics.score.columns import COLUMNS, ScorerSettings
+from metrics.score.udf import check_scorers, with_hashes, with_scores
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
 from schemas.batches import BATCHES
@@ -77,7 +77,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, new_checkpoint: 
     source = stream_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
     common_rows(source, config)  # what can't be read is said before anything is written
-    load_scorers(scorer_settings(config))  # what can't be loaded is said before anything is written
+    check_scorers(spark, scorer_settings(config))  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(HOP), new=new_checkpoint)
@@ -317,7 +317,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     Returns:
         Rows ``tried`` (those that the source still has) and ``scored`` (those that left quarantine).
     """
-    load_scorers(scorer_settings(config))
+    check_scorers(spark, scorer_settings(config))
     create_tables(spark, config)
     output, now = config.output, datetime.now(UTC)
     held = read_table(spark, QUARANTINE, output).select("source_row_hash", "checkpoint_id", "batch_id")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,6 +10,17 @@ from functools import lru_cache, partial
 from typing import Any
 
 from metrics.score.batching import Circuit, Failed, score_unique
+from metrics.score.columns import (
+    COLUMNS,
+    EMPTY,
+    LANGUAGE,
+    MISSING,
+    NO_WORDS,
+    NOT_FINITE,
+    NOT_SAMPLED,
+    TOO_SHORT,
+    ScorerSettings,
+)
 from metrics.score.language import UNDETERMINED, detect_languages
 from metrics.score.models import (
     be_quiet,
@@ -25,45 +35,7 @@ from metrics.score.readability import LANGUAGE as READABILITY
 from metrics.score.readability import flesch_kincaid
 from metrics.score.toxicity import load_toxicity
 
-EMPTY = "empty"
-LANGUAGE = "language"
-MISSING = "missing"
-NO_WORDS = "no_words"
-NOT_FINITE = "not_finite"
-NOT_SAMPLED = "not_sampled"
-TOO_SHORT = "too_short"
-"""Reasons in ``score_errors``: the text is blank; it is in another language than the scorer's; the log has none; it has
-no words; the score is no finite number; ``scoring.sample_rate`` left the request out; the text has no token with
-another before it (models without BOS). ``error:Type`` names an exception, ``circuit_open`` a scorer that always
-fails."""
-
-COLUMNS = {
-    "perplexity": (
-        *("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt"),
-        *("response_nll", "response_scored_tokens"),
-    ),
-    "toxicity": ("prompt_toxicity", "response_toxicity"),
-    "readability": ("prompt_flesch_kincaid", "response_flesch_kincaid"),
-}
-"""Which columns of ``scores`` a scorer fills."""
-
 Value = float | Failed
-
-
-@dataclass(frozen=True)
-class ScorerSettings:
-    """Which scorers to load; hashable, so that a worker process loads each set once."""
-
-    perplexity_model: str
-    toxicity_model: str
-    toxicity_label: str
-    perplexity_dtype: str = "float32"
-    toxicity_dtype: str = "float32"
-    perplexity_language: str | None = None
-    toxicity_language: str | None = None
-    tokenizer: str | None = None
-    device: str = "auto"
-    tracking_uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -295,8 +267,3 @@ def _contents(context: str | None) -> list[str]:
 def _total(counts: list[Any]) -> int | None:
     """Sum of token counts; None where there is nothing to count or a text could not be counted."""
     return None if not counts or any(isinstance(count, Failed) for count in counts) else sum(counts)
-
-
-def keyed_hash(text: str | None, key: bytes) -> str | None:
-    """HMAC-SHA-256 of a text's UTF-8 form, in hex; None of None."""
-    return None if text is None else hmac.new(key, text.encode("utf-8", "replace"), "sha256").hexdigest()

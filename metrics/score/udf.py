@@ -1,4 +1,7 @@
-"""The scorers as one Spark UDF over exchanges: a thin adapter, all work is in ``exchanges``."""
+"""The scorers as one Spark UDF over exchanges: a thin adapter, all work is in ``exchanges``.
+
+Scorers and their libraries are loaded in workers only.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 from pyspark import TaskContext
 from pyspark.sql import functions as F
 
-from metrics.score.exchanges import COLUMNS, ScorerSettings, keyed_hash, load_scorers, score_exchanges
+from metrics.hashes import keyed_hash
+from metrics.score.columns import COLUMNS, ScorerSettings
+from schemas.errors import ModelError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -38,6 +42,8 @@ def with_scores(
     """
 
     def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        from metrics.score.exchanges import load_scorers, score_exchanges
+
         scorers = load_scorers(settings, _resources())
         marks = {"scorers": dict(scorers.fingerprints)}
         for columns in batches:
@@ -61,14 +67,30 @@ def with_scores(
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
 
 
-def worker_fingerprints(spark: SparkSession, settings: ScorerSettings) -> dict[str, str]:
-    """Fingerprints per column as workers write them: what "auto" means is decided by their hardware."""
+def check_scorers(spark: SparkSession, settings: ScorerSettings) -> dict[str, str]:
+    """Load the scorers in a worker, where they will run: the driver may have neither the GPU nor the memory for them.
 
-    def find(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    Returns:
+        Fingerprint per column, as workers write them: what "auto" means is decided by their hardware.
+
+    Raises:
+        ModelError: One of them can't be found or loaded.
+    """
+
+    def load(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        from metrics.score.exchanges import load_scorers
+
         for _ in batches:
-            yield pd.DataFrame({"scorers": [dict(load_scorers(settings, _resources()).fingerprints)]})
+            try:
+                fingerprints, error = dict(load_scorers(settings, _resources()).fingerprints), None
+            except ModelError as why:
+                fingerprints, error = {}, str(why)
+            yield pd.DataFrame({"fingerprints": [fingerprints], "error": [error]}, dtype="object")
 
-    return dict(spark.range(1).mapInPandas(find, "scorers map<string,string>").collect()[0]["scorers"])
+    found = spark.range(0, 1, 1, 1).mapInPandas(load, "fingerprints map<string,string>, error string").collect()[0]
+    if found["error"]:
+        raise ModelError(found["error"])
+    return dict(found["fingerprints"])
 
 
 def _resources() -> int | None:
@@ -76,6 +98,8 @@ def _resources() -> int | None:
 
     Without such resources tasks take the machine's GPUs in turn.
     """
+    import torch
+
     task = TaskContext.get()
     if task is None:
         return None

@@ -46,7 +46,7 @@ from transformers import (
     pipeline,
 )
 
-from metrics.score.exchanges import keyed_hash
+from metrics.hashes import keyed_hash
 from metrics.score.models import be_quiet, find_model
 from metrics.score.packing import Body
 from metrics.score.perplexity import load_perplexity

@@ -26,7 +26,7 @@ def measure(daemon: str, folder: Path, rows: int) -> dict[str, float]:
     from pyspark.sql import functions as F
 
     from jobs.runtime import spark_session
-    from metrics.score.exchanges import ScorerSettings
+    from metrics.score.columns import ScorerSettings
     from metrics.score.udf import with_scores
 
     spark = spark_session("bench", local_settings={"spark.python.daemon.module": daemon})

@@ -90,3 +90,9 @@ def test_only_scoring_loads_torch(module: str) -> None:
 def test_the_scorers_need_no_spark() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import metrics.score.exchanges"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_driver_loads_no_scorer() -> None:
+    heavy = {"torch", "transformers", "nltk", "py3langid"}
+    code = f"import sys, jobs.monitor, jobs.rescore, jobs.doctor; sys.exit(len({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

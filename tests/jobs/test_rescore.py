@@ -18,7 +18,8 @@ from jobs.dashboard import page_metrics
 from jobs.reconcile import reconcile
 from jobs.runtime import spread
 from jobs.tables import read_table
-from metrics.score.exchanges import COLUMNS, load_scorers
+from metrics.score.columns import COLUMNS
+from metrics.score.exchanges import load_scorers
 from metrics.score.models import pick_dtype
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS

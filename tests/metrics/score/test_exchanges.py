@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from metrics.hashes import keyed_hash
 from metrics.score.batching import Circuit
-from metrics.score.exchanges import Scorer, Scorers, ScorerSettings, keyed_hash, load_scorers, score_exchanges
+from metrics.score.columns import ScorerSettings
+from metrics.score.exchanges import Scorer, Scorers, load_scorers, score_exchanges
 from schemas.scores import SCORED_COLUMNS
 
 
