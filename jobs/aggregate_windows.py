@@ -15,17 +15,24 @@ from pyspark.sql import functions as F
 
 from jobs.runtime import LOG, fail_point, stream, streaming_main
 from jobs.tables import create_table, identifier, merge, on_dates, read_changes, read_table
-from metrics.aggregate.measures import NOT_SCORED
-from metrics.aggregate.windows import KEYS, aggregate_windows, in_windows, touched_windows, with_windows
+from metrics.aggregate.windows import (
+    KEYS,
+    aggregate_windows,
+    in_windows,
+    lost_scorers,
+    touched_windows,
+    with_lost,
+    with_windows,
+)
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 HOP = "aggregate_windows"
-FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "updated_at")]
+FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "is_frozen", "updated_at")]
 STORED_KEYS = [key for key in KEYS if key not in ("start", "end")]
 CHANGED = " OR ".join(
     [f"NOT (t.{name} <=> s.{name})" for name in ("count", "num_nulls", "min", "max")]
@@ -38,9 +45,10 @@ CHANGED = " OR ".join(
 """When a stored window is rewritten. Sums of the same values in another order differ in their last digits, and sketches
 are random: neither is a change."""
 
+NOT_FROZEN = "NOT coalesce(t.is_frozen, false)"
 
 NEWEST = (
-    "max_by(scorer_fingerprint, struct(window.end, updated_at)) "
+    "max_by(scorer_fingerprint, struct(window.start, updated_at, count)) "
     "OVER (PARTITION BY endpoint_name, model_name, model_version, column_name)"
 )
 IS_NEWEST = "scorer_fingerprint <=> newest"
@@ -63,7 +71,8 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     """Recompute the windows that changed rows fall into, whole and from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
-    figures. Deletes are not followed: retention must not undo windows.
+    figures. Deletes are not followed: retention must not undo windows. Where a row has lost its scorer to another
+    (``rescore``), what the first one had found is frozen as it is, and stays beside the new figures.
     """
     changes = df.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
     found = changes.select("request_date", F.col("_change_type") != "insert").distinct().collect()
@@ -72,19 +81,20 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
         return
     touched = touched_windows(changes, granularities=config.granularities)
     spark, output = df.sparkSession, config.output
-    stored = None
-    if any(updated for _, updated in found):  # new rows alone leave no window empty
+    if any(updated for _, updated in found):
         stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
         stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
-    figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
-    if stored is not None:
-        figures = without_frozen(figures, scorers_held(spark, config, dates=dates), gone=F.col("gone"))
+        figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
+        figures = with_lost(figures, lost_scorers(changes, granularities=config.granularities))
+    else:  # new rows alone leave no window empty, and take no scorer away
+        figures = window_figures(spark, config, dates=dates, touched=touched).withColumn("lost", F.lit(False))
     fail_point("before_windows")
     values = {name: f"s.{name}" for name in FIGURES} | {"updated_at": F.lit(datetime.now(UTC))}
     (
         merge(figures, PROFILE_METRICS, output, dates=dates)
-        .whenMatchedDelete("s.gone")
-        .whenMatchedUpdate(CHANGED, values | {"revision": "t.revision + 1"})
+        .whenMatchedUpdate(f"s.lost AND {NOT_FROZEN}", {"is_frozen": F.lit(True)})
+        .whenMatchedDelete(f"s.gone AND {NOT_FROZEN}")
+        .whenMatchedUpdate(f"({CHANGED}) AND {NOT_FROZEN}", values | {"revision": "t.revision + 1"})
         .whenNotMatchedInsert(values=values | {"revision": F.lit(1)})
         .execute()
     )
@@ -113,7 +123,7 @@ def window_figures(
 def current_metrics(windows: DataFrame) -> DataFrame:
     """Of each version's measure only the newest scorer's windows: different scorers are never mixed.
 
-    The newest is the one that reaches furthest, and of several the one that was written last.
+    The newest is the one whose last window begins last, and of several the one that was written last.
     """
     return windows.withColumn("newest", F.expr(NEWEST)).where(IS_NEWEST).drop("newest")
 
@@ -130,36 +140,6 @@ def _create_view(spark: SparkSession, config: Config) -> None:
         f"CREATE OR REPLACE VIEW {'.'.join(f'`{part}`' for part in parts)} AS "  # noqa: S608 (names of the settings)
         f"SELECT * EXCEPT (newest) FROM (SELECT *, {NEWEST} AS newest FROM {windows}) WHERE {IS_NEWEST}"
     )
-
-
-def scorers_held(spark: SparkSession, config: Config, *, dates: Iterable[date] | None = None) -> DataFrame:
-    """Fingerprints of the scorers of rows of ``scores``, by date (``window_date``, ``held``)."""
-    rows = read_table(spark, SCORES, config.output)
-    if dates is not None:
-        rows = on_dates(rows, "request_date", dates)
-    fingerprints = F.explode(F.map_values("scorers")).alias("held")
-    return rows.where(f"NOT {NOT_SCORED}").select(F.col("request_date").alias("window_date"), fingerprints).distinct()
-
-
-def without_frozen(windows: DataFrame, held: DataFrame, *, gone: Column) -> DataFrame:
-    """Windows but for the frozen ones: those that no row falls into any more, and of a scorer that the day has no more.
-
-    ``rescore`` gives whole days another scorer; what the one before had found stays as it was, beside the new figures.
-
-    Args:
-        windows: Rows with ``window_date`` and ``scorer_fingerprint``.
-        held: What ``scorers_held`` says.
-        gone: Whether no row falls into the window any more.
-    """
-    # A rate's fingerprint has its threshold after the scorer's.
-    scorer = F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")
-    marked = windows.withColumn("scorer", scorer).join(
-        F.broadcast(held.withColumnRenamed("held", "scorer").withColumn("is_held", F.lit(True))),
-        ["window_date", "scorer"],
-        "left",
-    )
-    frozen = gone & F.col("scorer_fingerprint").isNotNull() & F.col("is_held").isNull()
-    return marked.where(~frozen).select(windows.columns)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

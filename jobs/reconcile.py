@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import scorers_held, window_figures, without_frozen
+from jobs.aggregate_windows import window_figures
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
@@ -264,7 +264,6 @@ def _report(rows: DataFrame, what: str, account: Account, column: str = "request
 def _check_windows(spark: SparkSession, config: Config, account: Account) -> None:
     keys = ", ".join(key.replace("window.start", "start") for key in PROFILE_METRICS.keys)
     stored = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start")).alias("t")
-    held = scorers_held(spark, config)
     expected = window_figures(spark, config).withColumn("start", F.col("window.start")).alias("s")
     same_key = F.expr(" AND ".join(f"t.{key} <=> s.{key}" for key in keys.split(", ")))
     both = stored.join(expected, same_key, "full_outer")
@@ -273,12 +272,9 @@ def _check_windows(spark: SparkSession, config: Config, account: Account) -> Non
     for name in figures:
         differs = differs | ~_equal(F.col(f"t.{name}"), F.col(f"s.{name}"))
     wrong = both.where(F.col("t.column_name").isNull() | F.col("s.column_name").isNull() | differs)
+    wrong = wrong.where("NOT coalesce(t.is_frozen, false)")
     names = ("granularity", "start", "model_version", "column_name")
-    wrong = wrong.select(
-        *(F.coalesce(f"t.{c}", f"s.{c}").alias(c) for c in (*names, "window_date", "scorer_fingerprint")),
-        F.col("s.column_name").isNull().alias("gone"),
-    )
-    wrong = without_frozen(wrong, held, gone=F.col("gone"))
+    wrong = wrong.select(*(F.coalesce(f"t.{c}", f"s.{c}").alias(c) for c in names))
     exempt = _windows_of_forgotten(stored, read_table(spark, FORGOTTEN, config.output))
     wrong = wrong.join(exempt, ["granularity", "start"], "left_anti").select(F.concat_ws(" ", *names).alias("window"))
     left = stored.join(exempt, ["granularity", "start"], "left_semi").count()

@@ -35,7 +35,7 @@ from jobs.score_responses import (
     unpack_rows,
 )
 from jobs.source import common_rows, read_source
-from jobs.tables import merge, on_dates, read_table
+from jobs.tables import on_dates, read_table, update_rows
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
 from metrics.score.udf import check_scorers
 from metrics.unpack.dialects import on_days
@@ -149,8 +149,7 @@ def _rescore_day(
         "sample_rate": F.greatest(F.coalesce("t.sample_rate", F.lit(1.0)), F.lit(config.scoring.sample_rate)),
         "scored_at": F.lit(datetime.now(UTC)),
     }
-    merged = merge(scored, SCORES, config.output, dates=[day]).whenMatchedUpdate(set=values).execute()
-    return only, int(merged.collect()[0]["num_updated_rows"])
+    return only, update_rows(scored, SCORES, config.output, values, dates=[day])
 
 
 def show(done: Rescored) -> str:

@@ -181,16 +181,22 @@ def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -
     return spark
 
 
-def spread(df: DataFrame, size: Column) -> DataFrame:
+def spread(df: DataFrame, size: Column, *, keys: Sequence[str]) -> DataFrame:
     """The rows over as many partitions as there are cores, each with its share of ``size``, not only of rows.
 
-    Within each partition that there is, rows are dealt out by size, longest first, to and fro. No row is moved twice.
+    Within each partition that there is, rows are dealt out by size, longest first, to and fro; each begins at another
+    core. No row is moved twice.
+
+    Args:
+        df: Rows.
+        size: Work that a row makes.
+        keys: Columns that tell rows apart, so that a task that is repeated deals them out alike.
     """
     from pyspark.sql import functions as F
 
     n = _cores(df.sparkSession)
-    place = F.monotonically_increasing_id() % (2 * n)
-    dealt = df.withColumn("size", size).sortWithinPartitions(F.desc("size")).withColumn("place", place)
+    place = (F.monotonically_increasing_id() + F.spark_partition_id()) % (2 * n)
+    dealt = df.withColumn("size", size).sortWithinPartitions(F.desc("size"), *keys).withColumn("place", place)
     to = F.when(F.col("place") < n, F.col("place")).otherwise(2 * n - 1 - F.col("place"))
     return dealt.withColumn("place", to.cast("int")).repartitionById(n, "place").drop("size", "place")
 

@@ -189,7 +189,7 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
 def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str] = tuple(COLUMNS)) -> DataFrame:
     """Exchanges with the struct ``scored``, spread over all cores by the length of their texts."""
     length = F.expr("coalesce(length(prompt), 0) + coalesce(length(response), 0)")
-    return exchanges.transform(spread, length).transform(
+    return exchanges.transform(spread, length, keys=SCORES.keys).transform(
         with_scores, scorer_settings(config), key=config.text.secret(), only=only
     )
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from delta import exceptions
 from delta.tables import DeltaTable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from schemas.config import Output
 
+
+R = TypeVar("R")
 
 CONFLICTS = (
     exceptions.ConcurrentAppendException,
@@ -182,20 +184,34 @@ def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[d
     _retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
 
 
+def update_rows(
+    df: DataFrame, table: Table, output: Output, values: Mapping[str, Column], *, dates: Iterable[date] | None = None
+) -> int:
+    """Update-only MERGE on the table's keys; how many rows it changed.
+
+    ``df`` is kept while it lasts: where another writer comes between, only the MERGE is repeated.
+    """
+    rows = df.persist()
+    try:
+        done = _retried(lambda: merge(rows, table, output, dates=dates).whenMatchedUpdate(set=dict(values)).execute())
+        return int(done.collect()[0]["num_updated_rows"])
+    finally:
+        rows.unpersist()
+
+
 def delete_rows(spark: SparkSession, table: Table, output: Output, condition: Column) -> None:
     """Delete the table's rows for which the condition holds."""
     _retried(lambda: _target(spark, table, output).delete(condition))
 
 
-def _retried(write: Callable[[], object]) -> None:
+def _retried(write: Callable[[], R]) -> R:
     """Write, and write again when another writer came between: Delta lets one of two that touch the same files fail."""
     for wait in (1.0, 4.0, 16.0, 64.0):
         try:
-            write()
-            return
+            return write()
         except CONFLICTS:
             time.sleep(wait * (0.5 + random.random()))  # noqa: S311 (no secret)
-    write()
+    return write()
 
 
 def date_filter(column: str, dates: Iterable[date]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from metrics.aggregate.measures import CORPUS_PERPLEXITY, measures
+from metrics.aggregate.measures import CORPUS_PERPLEXITY, NOT_SCORED, measures
 from schemas.config import duration_seconds
 from schemas.profile_metrics import ALL_VERSIONS, QUANTILES
 
@@ -45,12 +47,43 @@ def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> Data
 
 def in_windows(rows: DataFrame, windows: DataFrame) -> DataFrame:
     """The rows whose window (``GROUP``) is among ``windows``; names that are NULL equal each other."""
-    left, right = rows.alias("l"), windows.alias("r")
-    same = [F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP]
-    condition = same[0]
-    for part in same[1:]:
-        condition = condition & part
-    return left.join(right, condition, "left_semi")
+    same = reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP))
+    return rows.alias("l").join(windows.alias("r"), same, "left_semi")
+
+
+def lost_scorers(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
+    """Windows in which a scored row has another scorer than before.
+
+    Args:
+        changes: Rows of ``scores`` as its change feed has them.
+        granularities: Lengths of windows.
+
+    Returns:
+        ``GROUP``, ``model_version`` and the ``scorer`` (fingerprint) that the row had.
+    """
+    keys = ("request_date", "request_id", "exchange_index")
+    marks = changes.select("*", F.explode(F.array_distinct(F.map_values("scorers"))).alias("scorer"))
+    after = marks.where("_change_type = 'update_postimage'").select(*keys, "scorer")
+    before = marks.where(f"_change_type = 'update_preimage' AND NOT {NOT_SCORED}").join(
+        after, [*keys, "scorer"], "left_anti"
+    )
+    rows = with_windows(before, granularities=granularities)
+    versions = F.explode(F.array("model_version", F.lit(ALL_VERSIONS)))
+    return rows.select(*GROUP, versions.alias("model_version"), "scorer").distinct()
+
+
+def with_lost(windows: DataFrame, lost: DataFrame) -> DataFrame:
+    """Adds ``lost`` to windows: whether ``lost_scorers`` says so of their scorer."""
+    # A rate's fingerprint has its threshold after the scorer's.
+    marked = windows.withColumns(
+        {"start": F.col("window.start"), "scorer": F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")}
+    )
+    left, right = marked.alias("l"), lost.alias("r")
+    same = reduce(
+        and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in (*GROUP, "model_version", "scorer"))
+    )
+    joined = left.join(F.broadcast(right), same, "left")
+    return joined.select("l.*", F.col("r.scorer").isNotNull().alias("lost")).drop("start", "scorer")
 
 
 KEYS = (*GROUP, "end", "model_version", "column_name", "scorer_fingerprint")

@@ -47,9 +47,9 @@ def score_unique(
 ) -> list[V | Failed]:
     """Score every distinct key once, and survive the keys that can't be scored.
 
-    Errors of the machine (memory, GPU) are passed on. Where the scorer raises otherwise on the whole list, each key is
-    tried by itself, so that one bad text costs only its own score. The reason names the exception's type and never its
-    message, which may hold text.
+    Errors of the machine (memory, GPU) are passed on. Where the scorer raises otherwise on the whole list, its halves
+    are tried, and theirs, so that one bad text costs only its own score. The reason names the exception's type and
+    never its message, which may hold text.
 
     Args:
         keys: Inputs, repeats allowed.
@@ -60,31 +60,33 @@ def score_unique(
         One result per key, in order.
     """
     distinct = list(dict.fromkeys(keys))
-    circuit = circuit or Circuit(limit=len(distinct) + 1)
     results: dict[K, V | Failed] = {}
-    if distinct and not circuit.open:
-        try:
-            results = dict(zip(distinct, score(distinct), strict=True))
-            circuit.count(failed=False)
-        except Exception as error:
-            if _is_environment(error):
-                raise
-            results = {key: _score_one(key, score, circuit) for key in distinct}
-    return [results.get(key, Failed(CIRCUIT_OPEN)) for key in keys]
+    _score_some(distinct, score, circuit or Circuit(limit=len(distinct) + 1), results)
+    return [results[key] for key in keys]
 
 
-def _score_one(key: K, score: Callable[[list[K]], Sequence[V]], circuit: Circuit) -> V | Failed:
+def _score_some(
+    keys: list[K], score: Callable[[list[K]], Sequence[V]], circuit: Circuit, results: dict[K, V | Failed]
+) -> None:
+    if not keys:
+        return
     if circuit.open:
-        return Failed(CIRCUIT_OPEN)
+        results.update(dict.fromkeys(keys, Failed(CIRCUIT_OPEN)))
+        return
     try:
-        result = score([key])[0]
+        results.update(zip(keys, score(keys), strict=True))
     except Exception as error:
         if _is_environment(error):
             raise
+        if len(keys) > 1:
+            half = len(keys) // 2
+            _score_some(keys[:half], score, circuit, results)
+            _score_some(keys[half:], score, circuit, results)
+            return
+        results[keys[0]] = Failed(f"error:{type(error).__name__}")
         circuit.count(failed=True)
-        return Failed(f"error:{type(error).__name__}")
-    circuit.count(failed=False)
-    return result
+    else:
+        circuit.count(failed=False)
 
 
 def _is_environment(error: Exception) -> bool:

@@ -91,15 +91,21 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
     classifier = find_model(settings.toxicity_model, tracking_uri=settings.tracking_uri)
     perplexity = load_perplexity(causal, device, settings.perplexity_dtype)
     toxicity = load_toxicity(classifier, settings.toxicity_label, device, settings.toxicity_dtype)
-    tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer)) if settings.tokenizer else perplexity.tokenizer
+    tokenizer = perplexity.tokenizer
+    if settings.tokenizer:
+        tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer, tracking_uri=settings.tracking_uri))
     versions = library_versions("torch", "transformers")
     nll = f"{causal.name} {perplexity.dtype} window={perplexity.context} stride={perplexity.context // 2} {versions}"
     probability = (
         f"{classifier.name} label={settings.toxicity_label} {toxicity.dtype} window={toxicity.context} "
         f"overlap={toxicity.context // 4} {versions}"
     )
-    grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen')}"
-    marks = {"perplexity": nll, "toxicity": probability, "readability": grade}
+    grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen', 'py3langid')}"
+    marks = {
+        "perplexity": nll + _language_mark(settings.perplexity_language),
+        "toxicity": probability + _language_mark(settings.toxicity_language),
+        "readability": grade,
+    }
     fingerprints = {column: marks[scorer] for scorer, columns in COLUMNS.items() for column in columns}
 
     def count_tokens(texts: list[str]) -> list[int]:
@@ -113,6 +119,11 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
         tokens=Scorer(count_tokens),
         fingerprints=fingerprints,
     )
+
+
+def _language_mark(language: str | None) -> str:
+    """What a scorer of one language has in its fingerprint: it decides which texts have no score."""
+    return f" language={language} {library_versions('py3langid')}" if language else ""
 
 
 def score_exchanges(
@@ -217,6 +228,9 @@ def _nll(
     keys = [tuple(texts[at] for at in (i, n + i) if failed[at] is None) for i in range(n)]
     wanted = [part for key in keys for part in (key, key[1:]) if part]
     scored = dict(zip(wanted, scorer(wanted), strict=True))
+    # A response that can't be scored takes nothing from its prompt.
+    alone = [key[:1] for key in keys if len(key) == 2 and isinstance(scored[key], Failed)]
+    scored |= dict(zip(alone, scorer(alone), strict=True))
 
     def segment(index: int, key: tuple[Any, ...]) -> Any:
         found = scored[key]
@@ -227,7 +241,7 @@ def _nll(
         no_prompt, no_response = failed[i], failed[n + i]
         result.append(
             (
-                no_prompt or segment(0, key),
+                no_prompt or segment(0, key[:1] if isinstance(scored[key], Failed) else key),
                 no_response or segment(0, key[-1:]),
                 no_response or no_prompt or segment(1, key),
             )

@@ -25,6 +25,13 @@ from schemas.errors import ModelError
 _HINT = "Set it to a local folder (save_pretrained with safetensors), to models:/name@alias, or to a hub id in reach."
 
 
+DECIDING = (".safetensors", ".json", ".txt", ".model")
+"""Files of these kinds make up a model and its tokenizer."""
+
+MAX_CONTEXT = 4096
+"""Longest window. Models for longer ones exist; attention over them would take a worker's memory for one text."""
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """Where a model's weights and its tokenizer are, and what identifies the weights."""
@@ -65,25 +72,36 @@ def find_model(reference: str, *, tracking_uri: str | None = None) -> ModelFiles
     return ModelFiles(reference, reference, reference, str(getattr(config, "_commit_hash", None) or "unknown")[:12])
 
 
-def find_tokenizer(reference: str) -> ModelFiles:
-    """A tokenizer by itself: hub id or folder."""
-    return ModelFiles(reference, reference, reference, "tokenizer")
+def find_tokenizer(reference: str, *, tracking_uri: str | None = None) -> ModelFiles:
+    """A tokenizer by itself: hub id, folder, or MLflow URI.
+
+    Raises:
+        ModelError: MLflow can't give it.
+    """
+    where = reference
+    if reference.startswith("models:/"):
+        where = str(_only(_downloaded(reference, tracking_uri), "tokenizer_config.json", reference).parent)
+    return ModelFiles(reference, where, where, "tokenizer")
 
 
 def _from_registry(reference: str, tracking_uri: str | None) -> ModelFiles:
+    root = _downloaded(reference, tracking_uri)
+    folder = _only(root, "config.json", reference).parent
+    tokenizer = _only(root, "tokenizer_config.json", reference).parent
+    return ModelFiles(reference, str(folder), str(tokenizer), _revision(reference, folder, tokenizer))
+
+
+def _downloaded(reference: str, tracking_uri: str | None) -> Path:
     import mlflow
 
     try:
         if tracking_uri:
             mlflow.set_tracking_uri(tracking_uri)
-        root = Path(mlflow.artifacts.download_artifacts(artifact_uri=reference))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=reference))
     except (mlflow.MlflowException, OSError) as error:
         raise ModelError(
             f"model {reference}: MLflow can't give it ({type(error).__name__}: {error}). {_HINT}"
         ) from error
-    folder = _only(root, "config.json", reference).parent
-    tokenizer = _only(root, "tokenizer_config.json", reference).parent
-    return ModelFiles(reference, str(folder), str(tokenizer), _weights_hash(folder, reference))
 
 
 def _only(root: Path, name: str, reference: str) -> Path:
@@ -95,20 +113,21 @@ def _only(root: Path, name: str, reference: str) -> Path:
 
 def _from_folder(reference: str, folder: Path) -> ModelFiles:
     _only(folder, "config.json", reference)
-    return ModelFiles(reference, str(folder), str(folder), _weights_hash(folder, reference))
+    return ModelFiles(reference, str(folder), str(folder), _revision(reference, folder, folder))
 
 
-def _weights_hash(folder: Path, reference: str) -> str:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+def _revision(reference: str, folder: Path, tokenizer: Path) -> str:
+    """A hash of all that decides scores: weights, configuration (labels, activation), tokenizer (BOS, vocabulary)."""
+    if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"model {reference}: {folder.name} holds no *.safetensors file. Weights in other formats are not read: "
             "a pickle can run code. Save the model again with save_pretrained."
         )
     digest = hashlib.sha256()
-    for file in weights:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for place in dict.fromkeys((folder, tokenizer)):
+        for file in sorted(one for one in place.iterdir() if one.suffix in DECIDING):
+            with file.open("rb") as stream:
+                digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
 
 
@@ -154,11 +173,20 @@ def load_classifier(files: ModelFiles) -> Any:
 
 def _load(kind: Any, files: ModelFiles) -> Any:
     try:
-        model = kind.from_pretrained(files.model, trust_remote_code=False, use_safetensors=True, dtype="auto").eval()
+        model, info = kind.from_pretrained(
+            files.model, trust_remote_code=False, use_safetensors=True, dtype="auto", output_loading_info=True
+        )
     except Exception as error:  # safetensors and transformers raise many kinds for a damaged file
         raise ModelError(
             f"model {files.reference}: its weights can't be loaded ({type(error).__name__}: {error}). {_HINT}"
         ) from error
+    if missing := sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"]))):
+        # transformers would fill them with random numbers, other ones in each worker.
+        raise ModelError(
+            f"model {files.reference}: its files lack {len(missing)} of its weights, {missing[0]} among them. "
+            f"Was it trained as {type(model).__name__}? {_HINT}"
+        )
+    model = model.eval()
     model.config.get_text_config().use_cache = False
     for module in model.modules():
         for name, child in module.named_children():
@@ -200,6 +228,8 @@ def tried(files: ModelFiles) -> Iterator[None]:
     """
     try:
         yield
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"model {files.reference}: it can't be run ({type(error).__name__}: {error}). Some architectures "
@@ -219,20 +249,19 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
 
 
 def context_size(model: Any, tokenizer: Any) -> int:
-    """Longest input in tokens, special tokens included."""
+    """Longest input in tokens, special tokens included; at most MAX_CONTEXT."""
     sizes = [
         getattr(model.config, "max_position_embeddings", None),
         getattr(model.config, "n_positions", None),
         tokenizer.model_max_length,
     ]
-    # RoBERTa counts positions from padding_idx + 1, so the table is longer than the context.
-    offset = (
-        (model.config.pad_token_id or 0) + 1
-        if model.config.model_type in ("roberta", "xlm-roberta", "camembert")
-        else 0
-    )
-    known = [size - (offset if i == 0 else 0) for i, size in enumerate(sizes) if size and size < 1_000_000]
-    return min(known, default=1024)
+    # RoBERTa and its like count positions from padding_idx + 1, so that their table is longer than the context.
+    for name, module in model.base_model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            sizes.append(module.num_embeddings - first)
+    known = [size for size in sizes if size and size < 1_000_000]
+    return min([*known, MAX_CONTEXT]) if known else 1024
 
 
 def library_versions(*names: str) -> str:

@@ -9,11 +9,13 @@ batches.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, groupby
 from typing import Any, TypeVar, cast
 
@@ -134,9 +136,7 @@ def packed_attention(
     layout.windowed |= sliding_window is not None
     grouped = key.shape[1] != query.shape[1]
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, size)
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        from torch.nn.attention.varlen import varlen_attn
-
+    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (varlen_attn := _varlen_attention()):
         longest = max(layout.lengths)
         window = ((sliding_window - 1) if sliding_window else -1, 0 if causal else -1)
         mixed = varlen_attn(
@@ -171,6 +171,17 @@ def packed_attention(
         )
         out[start:end] = mixed.transpose(1, 2).reshape(texts * length, *q.shape[1:])
     return out[None], None
+
+
+@lru_cache(maxsize=1)
+def _varlen_attention() -> Any:
+    """Attention over texts of unlike lengths in one call; None where torch has not that, or not all of it."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    needed = {"scale", "window_size", "enable_gqa"}
+    return varlen_attn if needed <= set(inspect.signature(varlen_attn).parameters) else None
 
 
 AttentionInterface.register(PACKED, packed_attention)
@@ -321,7 +332,9 @@ class Body:
             score: ``score(rows, mixed)``: numbers, in order, from ``run(rows, mixed=mixed)``.
         """
         before = self._attention
-        self.single = False
+        self.single = _depends_on_length(self.model.config)
+        if self.single:
+            return
         with torch.inference_mode():
             alone = torch.cat([score([row], False) for row in rows])
             try:
@@ -339,6 +352,13 @@ class Body:
 def flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """(tokens,): the rows one after another, on the CPU."""
     return torch.tensor(list(chain.from_iterable(rows)))
+
+
+def _depends_on_length(config: Any) -> bool:
+    """Whether positions mean something else in a pass with a longer text in it (rotary embeddings that stretch)."""
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [rope.get("rope_type"), *(one.get("rope_type") for one in rope.values() if isinstance(one, dict))]
+    return any(kind in ("dynamic", "longrope") for kind in kinds)
 
 
 def _window(config: Any) -> bool:

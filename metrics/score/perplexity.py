@@ -209,7 +209,8 @@ def load_perplexity(files: ModelFiles, device: str, dtype: str = "float32") -> P
     tokenizer = load_tokenizer(files)
     loaded = load_causal_lm(files)
     centred = centred_embedding(loaded) if pick_dtype(dtype, device) == torch.bfloat16 else None
-    model = place(loaded, device, dtype)
+    with tried(files):
+        model = place(loaded, device, dtype)
     body = Body(model, padding=0, masked=False)
     context = context_size(model, tokenizer)
     with tried(files):

@@ -35,16 +35,7 @@ class ToxicityScorer:
         """Probability of the toxic label, 0 to 1, per text: the maximum over its windows."""
         if not texts:
             return []
-        windows = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.context,
-            stride=self.context // 4,
-            return_overflowing_tokens=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        ids, owner = windows["input_ids"], windows["overflow_to_sample_mapping"]
+        ids, owner = self.windows(texts)
         result = np.zeros(len(texts))
 
         def run(batch: list[int]) -> np.ndarray:
@@ -54,6 +45,28 @@ class ToxicityScorer:
             for position, probability in zip(batch, probabilities, strict=True):
                 result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
         return [float(value) for value in result]
+
+    def windows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Token ids, special tokens included, of windows that overlap by a quarter; and which text each is of."""
+        tokens, stride = self.tokenizer, self.context // 4
+        if tokens.is_fast:
+            found = tokens(
+                list(texts),
+                truncation=True,
+                max_length=self.context,
+                stride=stride,
+                return_overflowing_tokens=True,
+                return_attention_mask=False,
+                verbose=False,
+            )
+            return found["input_ids"], found["overflow_to_sample_mapping"]
+        ids, owner = [], []
+        room = self.context - tokens.num_special_tokens_to_add()
+        for at, whole in enumerate(tokens(list(texts), add_special_tokens=False, verbose=False)["input_ids"]):
+            for start in range(0, max(len(whole) - stride, 1), room - stride):
+                ids.append(tokens.build_inputs_with_special_tokens(whole[start : start + room]))
+                owner.append(at)
+        return ids, owner
 
     def _probabilities(self, rows: list[list[int]]) -> np.ndarray:
         with torch.inference_mode():
@@ -117,8 +130,10 @@ def find_label(config: Any, label: str, reference: str) -> int:
     """Position of a label by its name, whatever its case.
 
     Raises:
-        ModelError: The model has no such label; lists those it has.
+        ModelError: The model has no such label; lists those it has. Or it has none (a regression).
     """
+    if config.problem_type == "regression":
+        raise ModelError(f"model {reference}: a regression gives no probability. Take a model with labels.")
     names = {str(name).lower(): int(position) for position, name in config.id2label.items()}
     if label.lower() not in names:
         raise ModelError(
@@ -142,17 +157,23 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
         ModelError: They can't be loaded, or there is no such label.
     """
     tokenizer = load_tokenizer(files)
-    model = place(load_classifier(files), device, dtype)
-    position = find_label(model.config, label, files.reference)
+    loaded = load_classifier(files)
     # The model's own padding: a classifier on a decoder finds the end of a text by it.
-    padding = next((p for p in (model.config.pad_token_id, tokenizer.pad_token_id) if p is not None), 0)
+    ids = (loaded.config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    padding = next((one for one in ids if one is not None), 0)
+    if loaded.config.pad_token_id is None:
+        loaded.config.pad_token_id = padding
+    with tried(files):
+        model = place(loaded, device, dtype)
+    position = find_label(model.config, label, files.reference)
     body = Body(model, padding, masked=True)
     context = context_size(model, tokenizer)
     probe = tokenizer(list(PROBE), truncation=True, max_length=context, verbose=False)["input_ids"]
     shown = dtype if dtype == "int8" else str(model.dtype).removeprefix("torch.")
     with tried(files):
-        pooled = choose_pooled(body, probe)
-    return ToxicityScorer(body, pooled, tokenizer, context, position, shown)
+        scorer = ToxicityScorer(body, choose_pooled(body, probe), tokenizer, context, position, shown)
+        scorer.windows([" word" * (context + 1)])
+    return scorer
 
 
 def choose_pooled(body: Body, probe: list[list[int]]) -> int | None:

@@ -96,7 +96,7 @@ def check_scorers(spark: SparkSession, settings: ScorerSettings) -> dict[str, st
 def _resources() -> int | None:
     """Keep to the cores that Spark gave this task; number of its GPU (``spark.task.resource.gpu.amount``).
 
-    Without such resources tasks take the machine's GPUs in turn.
+    Without such resources processes take the machine's GPUs in turn.
     """
     import torch
 
@@ -107,7 +107,19 @@ def _resources() -> int | None:
     gpus = task.resources().get("gpu")
     if gpus and gpus.addresses and gpus.addresses[0].isdigit():
         return int(gpus.addresses[0])
-    return task.partitionId() % torch.cuda.device_count() if torch.cuda.device_count() > 1 else None
+    return _one_of(torch.cuda.device_count(), task.partitionId())
+
+
+_OWN_GPU: list[int] = []
+
+
+def _one_of(gpus: int, number: int) -> int | None:
+    """A GPU for this process, the same for all its tasks; None where there is no choice."""
+    if gpus < 2:
+        return None
+    if not _OWN_GPU:
+        _OWN_GPU.append(number % gpus)
+    return _OWN_GPU[0]
 
 
 def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes) -> DataFrame:

@@ -81,7 +81,7 @@ SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), database
 
 
 @pytest.mark.long
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=15)
 @given(arrival=arrivals())
 def test_many_arrivals_give_the_same_tables(
     spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]

@@ -28,7 +28,7 @@ from tests.spine import COMMITS, copy_of, run, table
 from tests.traffic import append, config_in, row, settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 FIRST, SECOND = date(2026, 4, 1), date(2026, 4, 2)
 ENGLISH = "How do I restart my cluster when it does not answer any more?"
@@ -114,6 +114,35 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     windows_later = windows(spark, config)
     pd.testing.assert_frame_equal(windows_later["hate"], windows_before["hate"])
     assert windows_later["nothate"]["count"].sum() > newest["count"].sum()
+    assert reconcile(spark, config).problems == []
+
+
+def test_rows_that_keep_the_first_scorer_or_get_it_late_change_no_frozen_window(
+    spark: SparkSession, monitored: Config, tmp_path: Path
+) -> None:
+    values = copy_of(monitored, tmp_path).model_dump(by_alias=True)
+    values["source"]["on_source_change"] = "skip"
+    first = Config.model_validate(values)
+    config = other_label(first)
+    before = windows(spark, config)["hate"]
+    spark.sql(f"DELETE FROM delta.`{config.source.path}` WHERE databricks_request_id = 'a'")
+    done = rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    assert (done.days, done.without_source) == (2, 1)
+    # Both scorers' windows go into one MERGE.
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    after = windows(spark, config)
+    pd.testing.assert_frame_equal(after["hate"], before)
+    assert after["nothate"]["count"].sum() < before["count"].sum()
+    assert reconcile(spark, config).problems == []
+    shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and granularity == '1 day'")
+    newest = after["nothate"].query("granularity == '1 day'")
+    assert sorted(shown["avg"]) == pytest.approx(sorted(newest["avg"]))
+
+    # A monitor that still has the old settings, in a minute that was scored anew.
+    append(spark, first, [row("later", at=timedelta(minutes=1), response="the dog ran")])
+    run(spark, first)
+    assert ("later", 0) in by_key(spark, config).index
+    pd.testing.assert_frame_equal(windows(spark, config)["hate"], before)
     assert reconcile(spark, config).problems == []
 
 
@@ -234,18 +263,29 @@ def test_a_sample_is_scored_and_weighs_for_all(
     assert reconcile(spark, other).problems == []
 
 
-def test_work_is_spread_by_length_of_text(spark: SparkSession) -> None:
+def test_work_is_spread_by_length_of_text(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [4000, 10, 10, 3000, 2000, 10, 10, 1000, *([10] * 16)]  # dealt out as they come, all long ones meet
-    rows = spark.createDataFrame([(length,) for length in lengths], "length int").coalesce(1)
-    dealt = spread(rows, F.col("length"))
-    assert dealt.columns == ["length"]
-    sums: dict[int, int] = {}
-    for partition, length in dealt.select(F.spark_partition_id(), "length").collect():
-        sums[partition] = sums.get(partition, 0) + length
-    assert sum(sums.values()) == sum(lengths)
-    assert len(sums) == spark.sparkContext.defaultParallelism
-    if len(sums) == 2:
-        assert max(sums.values()) - min(sums.values()) <= 10
+    rows = spark.createDataFrame([(i, length) for i, length in enumerate(lengths)], "id int, length int").coalesce(1)
+    for cores in (2, 4):
+        monkeypatch.setattr("jobs.runtime._cores", lambda spark, cores=cores: cores)
+        dealt = spread(rows, F.col("length"), keys=["id"])
+        assert dealt.columns == ["id", "length"]
+        sums = work_of(dealt)
+        assert (sum(sums), len(sums)) == (sum(lengths), cores)
+        assert max(sums) <= max(sum(lengths) / cores, 4000) + 60
+
+
+def test_work_that_comes_in_small_pieces_is_spread_too(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.runtime._cores", lambda spark: 8)
+    pieces = spark.range(0, 96, 1, 32).select("id", F.lit(10).alias("length"))  # three rows each
+    assert work_of(spread(pieces, F.col("length"), keys=["id"])) == [120] * 8
+
+
+def work_of(dealt: DataFrame) -> list[int]:
+    """Length of the texts in each partition that has some."""
+    return [
+        row[0] for row in dealt.groupBy(F.spark_partition_id()).agg(F.sum("length")).select("sum(length)").collect()
+    ]
 
 
 @pytest.mark.parametrize("days", [timedelta(0), timedelta(days=1)])

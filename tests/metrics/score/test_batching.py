@@ -49,12 +49,19 @@ def test_errors_of_the_machine_are_no_errors_of_the_text() -> None:
 
 
 def test_a_bad_text_costs_only_its_own_score_and_stays_secret() -> None:
+    calls = 0
+
     def score(keys: list[str]) -> list[int]:
+        nonlocal calls
+        calls += 1
         if "bad" in keys:
             raise ValueError(f"can't score {keys}")
         return [len(key) for key in keys]
 
     assert score_unique(["a", "bad", "ccc"], score) == [1, Failed("error:ValueError"), 3]
+    calls, many = 0, ["a" * n for n in range(1, 1000)]
+    assert score_unique([*many, "bad"], score) == [*range(1, 1000), Failed("error:ValueError")]
+    assert calls < 25, "the others are scored in large batches"
 
 
 def test_a_scorer_that_always_fails_is_tried_no_more() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from metrics.hashes import keyed_hash
 from metrics.score.batching import Circuit
-from metrics.score.columns import ScorerSettings
+from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.exchanges import Scorer, Scorers, load_scorers, score_exchanges
 from schemas.scores import SCORED_COLUMNS
 
@@ -104,6 +104,14 @@ def test_fingerprints_name_the_model_and_what_changes_its_scores(scorers: Scorer
     assert "window=32 stride=16" in scorers.fingerprints["response_perplexity"]
     assert "label=hate" in scorers.fingerprints["prompt_toxicity"]
     assert "textstat=0.7.13" in scorers.fingerprints["prompt_flesch_kincaid"]
+    assert "py3langid=" in scorers.fingerprints["prompt_flesch_kincaid"]
+
+
+def test_the_language_of_a_scorer_is_in_its_fingerprint(language_model: Path, classifier: Path) -> None:
+    settings = ScorerSettings(str(language_model), str(classifier), "hate", toxicity_language="en")
+    marks = load_scorers(settings).fingerprints
+    assert " language=en py3langid=" in marks["prompt_toxicity"]
+    assert "language=" not in marks["prompt_perplexity"]
 
 
 def test_hashes_are_hmacs() -> None:
@@ -134,6 +142,20 @@ def test_requests_that_are_not_sampled_get_language_and_tokens_only(scorers: Sco
     assert taken["score_errors"] == {}
     assert left["score_errors"] == dict.fromkeys(SCORED_COLUMNS, "not_sampled")
     assert (left["language"], left["counted_output_tokens"]) == ("en", taken["counted_output_tokens"])
+
+
+def test_a_response_that_fails_leaves_its_prompt_alone(scorers: Scorers) -> None:
+    def picky(keys: list[tuple[str, ...]]) -> Any:
+        if any("bad" in key for key in keys):
+            raise ValueError
+        return scorers.perplexity.score(keys)
+
+    failing = replace(scorers, perplexity=Scorer(picky))
+    row, good = score(failing, ("hello world", "bad"), ("hello", "the cat"))
+    (expected,) = score(scorers, ("hello world", None))
+    assert row["prompt_perplexity"] == pytest.approx(expected["prompt_perplexity"], rel=1e-6)
+    assert set(row["score_errors"]) == {name for name in COLUMNS["perplexity"] if name.startswith("response")}
+    assert good["score_errors"] == {}
 
 
 def test_a_scorer_that_fails_leaves_the_others_alone(scorers: Scorers) -> None:

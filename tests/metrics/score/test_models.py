@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mlflow
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers as t
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from metrics.score.models import find_model, load_causal_lm, pick_device
+from metrics.score.models import (
+    MAX_CONTEXT,
+    context_size,
+    find_model,
+    find_tokenizer,
+    load_causal_lm,
+    load_classifier,
+    load_tokenizer,
+    pick_device,
+)
 from metrics.score.perplexity import load_perplexity
 from schemas.errors import ModelError
+from tests.models import save_language_model
 
 
 def test_a_folder_is_known_by_its_weights(language_model: Path, uniform_model: Path, tmp_path: Path) -> None:
@@ -50,6 +65,57 @@ def test_damaged_weights_are_named(language_model: Path, tmp_path: Path) -> None
         load_causal_lm(find_model(str(folder)))
 
 
+@pytest.mark.parametrize("lost", ["transformer.h.1.attn", "transformer.wte"])
+def test_weights_that_are_not_there_are_not_made_up(language_model: Path, tmp_path: Path, lost: str) -> None:
+    folder = tmp_path / "partial"
+    shutil.copytree(language_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith(lost)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack \d+ of its weights"):
+        load_causal_lm(find_model(str(folder)))
+
+
+def test_a_language_model_is_no_classifier(language_model: Path) -> None:
+    with pytest.raises(ModelError, match=r"score\.weight among them\. Was it trained as GPT2ForSequenceClassification"):
+        load_classifier(find_model(str(language_model)))
+
+
+def test_labels_and_tokenizer_belong_to_a_models_identity(
+    classifier: Path, language_model: Path, tmp_path: Path
+) -> None:
+    swapped, bare = tmp_path / "swapped", tmp_path / "bare"
+    shutil.copytree(classifier, swapped)
+    config = json.loads((swapped / "config.json").read_text())
+    config["id2label"] = {"0": "hate", "1": "nothate"}
+    (swapped / "config.json").write_text(json.dumps(config))
+    assert find_model(str(swapped)).revision != find_model(str(classifier)).revision
+    save_language_model(bare, bos=False)
+    assert load_file(bare / "model.safetensors").keys() == load_file(language_model / "model.safetensors").keys()
+    assert find_model(str(bare)).revision != find_model(str(language_model)).revision
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (t.BertConfig(max_position_embeddings=66), 66),
+        (t.RobertaConfig(max_position_embeddings=66), 64),
+        (t.RobertaPreLayerNormConfig(max_position_embeddings=66), 64),
+        (t.XLMRobertaXLConfig(max_position_embeddings=66), 64),
+        (t.MPNetConfig(max_position_embeddings=66), 64),
+        (t.LlamaConfig(max_position_embeddings=131_072), MAX_CONTEXT),
+        (t.BloomConfig(), 1024),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_context_is_what_the_model_has_positions_for(config: Any, size: int) -> None:
+    config.update({"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2})
+    config.vocab_size = 40
+    tokenizer = SimpleNamespace(model_max_length=10**30)
+    assert context_size(AutoModelForSequenceClassification.from_config(config), tokenizer) == size
+
+
 def test_a_registered_model_scores_like_its_folder(language_model: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
@@ -73,8 +139,24 @@ def test_a_registered_model_scores_like_its_folder(language_model: Path, tmp_pat
     assert registered.score([(text,)]) == local.score([(text,)])
     with pytest.raises(ModelError, match="MLflow can't give it"):
         find_model("models:/lm@nobody", tracking_uri=uri)
+    tokenizer = load_tokenizer(find_tokenizer("models:/lm@scorer", tracking_uri=uri))
+    assert tokenizer("the cat")["input_ids"] == registered.tokenizer("the cat")["input_ids"]
 
 
-def test_the_device_is_the_gpu_where_there_is_one() -> None:
-    assert pick_device("cpu") == "cpu"
-    assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(
+    ("device", "gpus", "address", "picked"),
+    [
+        ("cpu", 4, 2, "cpu"),
+        ("auto", 0, None, "cpu"),
+        ("auto", 1, None, "cuda"),
+        ("auto", 4, 2, "cuda:2"),
+        ("auto", 1, 3, "cuda:0"),
+    ],
+)
+def test_the_device_is_the_tasks_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, address: int | None, picked: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert pick_device(device, address=address) == picked

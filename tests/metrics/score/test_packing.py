@@ -162,3 +162,15 @@ def test_token_ids_that_the_model_has_not_are_an_error_of_the_text() -> None:
     body = Body(t.AutoModelForCausalLM.from_config(t.GPT2Config(**GPT2)), padding=0, masked=False)
     with pytest.raises(IndexError, match="beyond the model's vocabulary"):
         body.run([[1, VOCABULARY]])
+
+
+def test_positions_that_stretch_with_the_longest_text_are_not_shared() -> None:
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 10_000.0,
+            "original_max_position_embeddings": 16, "factor": 8.0}  # fmt: skip
+    config = t.Phi3Config(**SHAPE, pad_token_id=0, rope_parameters=rope, original_max_position_embeddings=16)
+    torch.manual_seed(0)
+    body = Body(t.AutoModelForCausalLM.from_config(config).eval(), padding=0, masked=False)
+    head = find_head(body)
+    body.choose(PROBE, lambda rows, mixed: token_nll(body, head, rows, mixed=mixed))
+    assert (body.packed, body.single) == (False, True)
+    assert [batch for batch, _ in body.batches([3, 40, 5], lambda batch: batch)] == [[1], [2], [0]]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Model
 
-from metrics.score.models import find_model
+from metrics.score.models import find_model, load_tokenizer
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
 from schemas.errors import ModelError
+from tests.bench.bench_score import evaluate_perplexity
 from tests.models import LM_CONTEXT, save_language_model, word_tokenizer
 
 TEXTS = [
@@ -44,6 +45,16 @@ def plain_nll(model: Any, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids])).logits[0]
     return -torch.log_softmax(logits[:-1], dim=-1)[range(len(ids) - 1), torch.tensor(ids[1:])]
+
+
+def test_equals_evaluates_algorithm(scorer: PerplexityScorer, language_model: Path) -> None:
+    tokens = load_tokenizer(find_model(str(language_model)))
+    tokens.pad_token = tokens.eos_token
+    model = AutoModelForCausalLM.from_pretrained(language_model).eval()
+    texts = [f"{text} {'the cat ' * n}" for n, text in enumerate(TEXTS[:4])]
+    assert [perplexity(scorer, text) for text in texts] == pytest.approx(
+        evaluate_perplexity(model, tokens, texts, "cpu"), rel=2e-4
+    )
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
 from metrics.score.models import find_model
 from metrics.score.toxicity import ToxicityScorer, label_probability, load_toxicity
 from schemas.errors import ModelError
-from tests.models import CIVIL, CLASSIFIER_CONTEXT, INSULT, save_classifier, train_classifier
+from tests.models import CIVIL, CLASSIFIER_CONTEXT, INSULT, save_classifier, train_classifier, word_tokenizer
 
 TEXTS = ["hello world", "you are stupid", "the cat sat on the mat", "a"]
 
@@ -84,6 +85,47 @@ def test_multi_label_models_use_the_sigmoid(tmp_path: Path) -> None:
             .logits
         )
     assert scorer.score(["hello"])[0] == pytest.approx(float(logits[0, 1].sigmoid()), abs=1e-6)
+
+
+def test_a_tokenizer_in_python_gives_the_same_windows(classifier: Path) -> None:
+    fast = load_toxicity(find_model(str(classifier)), "hate", "cpu")
+    texts = ["the cat sat on the mat and " * 30 + "you are stupid", "hello", "the cat"]
+
+    class Slow:
+        is_fast = False
+
+        def num_special_tokens_to_add(self) -> int:
+            return 0
+
+        def build_inputs_with_special_tokens(self, ids: list[int]) -> list[int]:
+            return ids
+
+        def __call__(self, texts: list[str], **options: Any) -> Any:
+            return fast.tokenizer(texts, **options)
+
+    assert replace(fast, tokenizer=Slow()).windows(texts) == fast.windows(texts)
+
+
+@pytest.mark.parametrize("pad", [None, 3])
+def test_a_classifier_on_a_decoder_needs_no_padding_token(tmp_path: Path, pad: int | None) -> None:
+    tokenizer = word_tokenizer(context=16, classifier=True)
+    torch.manual_seed(5)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=16, n_embd=16, n_layer=1, n_head=2, num_labels=2, pad_token_id=pad,
+        initializer_range=0.5, id2label={0: "nothate", 1: "hate"}, label2id={"nothate": 0, "hate": 1},
+    )  # fmt: skip
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    scorer = load_toxicity(find_model(str(tmp_path)), "hate", "cpu")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    expected = [plain(model, scorer.tokenizer(text)["input_ids"]) for text in TEXTS]
+    assert scorer.score(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_regression_is_refused(tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path, problem_type="regression")
+    with pytest.raises(ModelError, match="gives no probability"):
+        load_toxicity(find_model(str(folder)), "hate", "cpu")
 
 
 def test_unknown_label_lists_the_labels(classifier: Path) -> None:
