@@ -48,7 +48,7 @@ def by_key(spark: SparkSession, config: Config) -> pd.DataFrame:
 def windows(spark: SparkSession, config: Config) -> dict[str, pd.DataFrame]:
     """Windows of response toxicity, by the scorer's label."""
     rows = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'response_toxicity'").toPandas()
-    rows = pd.DataFrame(rows).drop(columns=["sketch", "quantiles", "median"])
+    rows = pd.DataFrame(rows).drop(columns=["sketch", "quantiles", "median", "is_frozen"])
     label = rows["scorer_fingerprint"].str.extract(r"label=(\w+)")[0]
     return {name: part.sort_values(["granularity", "start", "model_version"], ignore_index=True)
             for name, part in rows.assign(start=rows["window"].map(lambda w: w["start"])).groupby(label)}  # fmt: skip
@@ -89,6 +89,9 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
         assert {name for name, mark in dict(scorers).items() if "label=nothate" in mark} == set(COLUMNS["toxicity"])
 
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    frozen = table(spark, PROFILE_METRICS, config).query("is_frozen == True")
+    assert set(frozen["column_name"]) == {*COLUMNS["toxicity"], "prompt_toxic_rate", "response_toxic_rate"}
+    assert set(frozen["window_date"]) == {FIRST}
     windows_after = windows(spark, config)
     pd.testing.assert_frame_equal(windows_after["hate"], windows_before["hate"])
     assert set(windows_after["nothate"]["window_date"]) == {FIRST}
