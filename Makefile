@@ -47,16 +47,16 @@ test-long: setup  ## the tests that take minutes each: demos of every scenario, 
 	$(BIN)/python -m pytest -m long
 
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
-	$(BIN)/python -m tests.bench.bench_unpack
+	$(BIN)/python -m tests.bench.bench_unpack $(ARGS)
 
 bench-backlog: setup  ## rows a second of 10,000 small files, and the memory that they take
-	$(BIN)/python -m tests.bench.bench_backlog
+	$(BIN)/python -m tests.bench.bench_backlog $(ARGS)
 
-bench-score: setup  ## scoring speed and deviations, beside Hugging Face evaluate's and Detoxify's ways
-	$(BIN)/python -m tests.bench.bench_score
+bench-score: setup  ## scoring speed and deviations, beside Hugging Face evaluate's and Detoxify's ways (ARGS="--traffic FILE")
+	$(BIN)/python -m tests.bench.bench_score $(ARGS)
 
 bench-workers: setup  ## what the start of Python workers costs a batch, with our daemon and pyspark's
-	$(BIN)/python -m tests.bench.bench_workers
+	$(BIN)/python -m tests.bench.bench_workers $(ARGS)
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .
