@@ -201,7 +201,7 @@ def load_perplexity(files: ModelFiles, device: str, dtype: str = "float32") -> P
     Args:
         files: The model.
         device: As torch names it.
-        dtype: float32, bfloat16, or auto: bfloat16 where the hardware computes with it.
+        dtype: float32, bfloat16, or auto: bfloat16 where the hardware is faster with it.
 
     Raises:
         ModelError: They can't be loaded.

@@ -151,7 +151,7 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
         label: Name of the label that means toxic.
         device: As torch names it.
         dtype: float32, bfloat16, int8 (dynamic quantisation of the linear layers, CPU only), or auto: bfloat16 where
-            the hardware computes with it.
+            the hardware is faster with it.
 
     Raises:
         ModelError: They can't be loaded, or there is no such label.

@@ -24,6 +24,7 @@ from metrics.score.models import (
     load_classifier,
     load_tokenizer,
     pick_device,
+    pick_dtype,
 )
 from metrics.score.perplexity import load_perplexity
 from schemas.errors import ModelError
@@ -160,3 +161,22 @@ def test_the_device_is_the_tasks_own_gpu(
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     assert pick_device(device, address=address) == picked
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "vendor", "faster"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "GenuineIntel", False),
+        (False, True, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+    ],
+)
+def test_bfloat16_is_for_hardware_that_is_faster_with_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, vendor: str, faster: bool
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr("metrics.score.models._cpu", lambda: f"vendor_id : {vendor}")
+    assert pick_dtype("auto", "cpu") == (torch.bfloat16 if faster else torch.float32)
+    assert pick_dtype("bfloat16", "cpu") == torch.bfloat16
