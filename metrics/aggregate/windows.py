@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from metrics.aggregate.measures import CORPUS_PERPLEXITY, NOT_SCORED, measures
 from schemas.config import duration_seconds
 from schemas.profile_metrics import ALL_VERSIONS, QUANTILES
+from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -61,11 +62,10 @@ def lost_scorers(changes: DataFrame, *, granularities: Sequence[str]) -> DataFra
     Returns:
         ``GROUP``, ``model_version`` and the ``scorer`` (fingerprint) that the row had.
     """
-    keys = ("request_date", "request_id", "exchange_index")
     marks = changes.select("*", F.explode(F.array_distinct(F.map_values("scorers"))).alias("scorer"))
-    after = marks.where("_change_type = 'update_postimage'").select(*keys, "scorer")
+    after = marks.where("_change_type = 'update_postimage'").select(*SCORES.keys, "scorer")
     before = marks.where(f"_change_type = 'update_preimage' AND NOT {NOT_SCORED}").join(
-        after, [*keys, "scorer"], "left_anti"
+        after, [*SCORES.keys, "scorer"], "left_anti"
     )
     rows = with_windows(before, granularities=granularities)
     versions = F.explode(F.array("model_version", F.lit(ALL_VERSIONS)))
