@@ -14,8 +14,10 @@ import yaml
 
 from jobs.reconcile import reconcile
 from jobs.runtime import FAIL_POINT_VARIABLE
+from jobs.tables import table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
 from tests.spine import COMMITS, assert_same, contents, run, table
 from tests.traffic import append, config_in, settings
 
@@ -77,6 +79,7 @@ def test_killed_at_each_point_and_restarted(
 ) -> None:
     config, config_file = killed
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
-    assert bool(contents(spark, config, "profile_metrics")["profile_metrics"]) == (point == "after_windows")
+    windows = table_exists(spark, PROFILE_METRICS, config.output) and table(spark, PROFILE_METRICS, config).size > 0
+    assert windows == (point == "after_windows")
     assert monitor(config_file) == 0
     assert_undisturbed(spark, config, undisturbed)
