@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -58,49 +59,37 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
     return path
 
 
+def new_classifier(tokenizer: PreTrainedTokenizerFast, *, context: int, **settings: Any) -> Any:
+    """A small DistilBERT with random weights and the labels nothate and hate."""
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=context,
+        n_heads=2,
+        id2label={0: "nothate", 1: "hate"},
+        label2id={"nothate": 0, "hate": 1},
+        **settings,
+    )
+    return DistilBertForSequenceClassification(config)
+
+
 def save_classifier(path: Path, *, problem_type: str | None = None) -> Path:
-    """A two-layer DistilBERT with random weights and the labels nothate and hate."""
+    """Two layers, which know nothing."""
     tokenizer = word_tokenizer(context=CLASSIFIER_CONTEXT, classifier=True)
     torch.manual_seed(1)
-    model = DistilBertForSequenceClassification(
-        DistilBertConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=CLASSIFIER_CONTEXT,
-            dim=16,
-            n_layers=2,
-            n_heads=2,
-            hidden_dim=32,
-            initializer_range=0.5,
-            id2label={0: "nothate", 1: "hate"},
-            label2id={"nothate": 0, "hate": 1},
-            problem_type=problem_type,
-        )
-    )
+    sizes = {"dim": 16, "n_layers": 2, "hidden_dim": 32, "initializer_range": 0.5}
+    model = new_classifier(tokenizer, context=CLASSIFIER_CONTEXT, problem_type=problem_type, **sizes)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 
 
 def train_classifier(path: Path, *, context: int = 64) -> Path:
-    """A one-layer DistilBERT that has learnt to find one insult among civil words, wherever it stands; a second."""
+    """One layer that has learnt to find one insult among civil words, wherever it stands; a second of training."""
     tokenizer = word_tokenizer(context=context, classifier=True)
     torch.manual_seed(3)
     draw = random.Random(3)
-    model = DistilBertForSequenceClassification(
-        DistilBertConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=context,
-            dim=32,
-            n_layers=1,
-            n_heads=2,
-            hidden_dim=64,
-            dropout=0.0,
-            attention_dropout=0.0,
-            seq_classif_dropout=0.0,
-            id2label={0: "nothate", 1: "hate"},
-            label2id={"nothate": 0, "hate": 1},
-        )
-    )
+    without_chance = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
+    model = new_classifier(tokenizer, context=context, dim=32, n_layers=1, hidden_dim=64, **without_chance)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(150):
         texts = [draw.choices(CIVIL, k=draw.randrange(1, context + 1)) for _ in range(32)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
@@ -48,8 +48,12 @@ def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> Data
 
 def in_windows(rows: DataFrame, windows: DataFrame) -> DataFrame:
     """The rows whose window (``GROUP``) is among ``windows``; names that are NULL equal each other."""
-    same = reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP))
-    return rows.alias("l").join(windows.alias("r"), same, "left_semi")
+    return rows.alias("l").join(windows.alias("r"), _same(GROUP), "left_semi")
+
+
+def _same(names: Iterable[str]) -> Column:
+    """Whether the rows ``l`` and ``r`` have the same in these columns; NULL equals NULL."""
+    return reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in names))
 
 
 def lost_scorers(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
@@ -78,11 +82,8 @@ def with_lost(windows: DataFrame, lost: DataFrame) -> DataFrame:
     marked = windows.withColumns(
         {"start": F.col("window.start"), "scorer": F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")}
     )
-    left, right = marked.alias("l"), lost.alias("r")
-    same = reduce(
-        and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in (*GROUP, "model_version", "scorer"))
-    )
-    joined = left.join(F.broadcast(right), same, "left")
+    same = _same((*GROUP, "model_version", "scorer"))
+    joined = marked.alias("l").join(F.broadcast(lost.alias("r")), same, "left")
     return joined.select("l.*", F.col("r.scorer").isNotNull().alias("lost")).drop("start", "scorer")
 
 

@@ -6,6 +6,7 @@ Scorers and their libraries are loaded in workers only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -107,19 +108,14 @@ def _resources() -> int | None:
     gpus = task.resources().get("gpu")
     if gpus and gpus.addresses and gpus.addresses[0].isdigit():
         return int(gpus.addresses[0])
-    return _one_of(torch.cuda.device_count(), task.partitionId())
+    return _own_gpu(torch.cuda.device_count())
 
 
-_OWN_GPU: list[int] = []
-
-
-def _one_of(gpus: int, number: int) -> int | None:
+@lru_cache(maxsize=1)
+def _own_gpu(gpus: int) -> int | None:
     """A GPU for this process, the same for all its tasks; None where there is no choice."""
-    if gpus < 2:
-        return None
-    if not _OWN_GPU:
-        _OWN_GPU.append(number % gpus)
-    return _OWN_GPU[0]
+    task = TaskContext.get()
+    return task.partitionId() % gpus if task is not None and gpus > 1 else None
 
 
 def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes) -> DataFrame:

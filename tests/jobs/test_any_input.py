@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.reconcile import reconcile
@@ -70,18 +70,24 @@ def check(spark: SparkSession, models: Models, expected: Tables, arrival: tuple[
         shutil.rmtree(folder)
 
 
-def test_the_reverse_order_in_pieces_and_twice_gives_the_same_tables(
-    spark: SparkSession, models: Models, expected: Tables
-) -> None:
-    rows = ROWS[::-1]
-    check(spark, models, expected, ([rows[:9], [*rows[9:], *rows[3:12]]], 1))
-
-
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, print_blob=True)
 
 
+@settings(SLOW, max_examples=2, derandomize=True)
+@given(arrival=arrivals())
+def test_any_arrival_gives_the_same_tables(
+    spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]
+) -> None:
+    check(spark, models, expected, arrival)
+
+
+REVERSED = ([ROWS[::-1][:9], [*ROWS[::-1][9:], *ROWS[::-1][3:12]]], 1)
+"""The reverse order, in two commits of a batch each, and some rows in both."""
+
+
 @pytest.mark.long
-@settings(SLOW, max_examples=15)
+@settings(SLOW, max_examples=40)
+@example(arrival=REVERSED)
 @given(arrival=arrivals())
 def test_many_arrivals_give_the_same_tables(
     spark: SparkSession, models: Models, expected: Tables, arrival: tuple[Commits, int]

@@ -60,20 +60,26 @@ def assert_undisturbed(spark: SparkSession, config: Config, undisturbed: Config)
     assert reconcile(spark, config).problems == []
 
 
-def test_killed_after_the_first_write_and_restarted(
+def test_killed_between_writes_and_restarted(
     spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path]
 ) -> None:
     config, config_file = killed
+    # scores is written, quarantine, batches and profile_metrics are not
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: "after_scores"}) == -signal.SIGKILL
     assert len(contents(spark, config, "scores")["scores"]) == len(contents(spark, undisturbed, "scores")["scores"])
     assert not table(spark, BATCHES, config).size
-    assert monitor(config_file) == 0  # the batch is repeated
+    # the batch is repeated; then the windows are computed and not written
+    assert monitor(config_file, **{FAIL_POINT_VARIABLE: "before_windows"}) == -signal.SIGKILL
+    assert contents(spark, config, "profile_metrics")["profile_metrics"] == []
+    assert monitor(config_file) == 0
     assert_undisturbed(spark, config, undisturbed)
     assert (config_file.parent / "killed" / "dashboard" / "index.html").stat().st_size > 0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", ["after_quarantine", "after_batches", "before_windows", "after_windows"])
+@pytest.mark.parametrize(
+    "point", ["after_scores", "after_quarantine", "after_batches", "before_windows", "after_windows"]
+)
 def test_killed_at_each_point_and_restarted(
     spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], point: str
 ) -> None:
