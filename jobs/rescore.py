@@ -15,29 +15,32 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
+from jobs.locks import Locks
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
     create_tables,
-    first_of_each_request,
     sampled,
     score_errors,
     score_exchanges,
     scorer_settings,
+    sliced,
     unpack_rows,
 )
 from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
-from metrics.score.udf import check_scorers
+from metrics.score.udf import check_scorers, with_hashes
 from metrics.unpack.dialects import on_days
 from metrics.unpack.payloads import explode_exchanges
 from schemas.config import Config
@@ -64,7 +67,7 @@ class Rescored:
     without_source: int = 0
 
 
-def rescore(spark: SparkSession, config: Config, *, since: date, until: date) -> Rescored:
+def rescore(spark: SparkSession, config: Config, *, since: date, until: date, locks: Locks | None = None) -> Rescored:
     """Bring the scores of whole days up to date. Safe to repeat, and to cut off at any point.
 
     Args:
@@ -72,6 +75,7 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date) ->
         config: Settings: the scorers that the rows get.
         since: First UTC date.
         until: Last UTC date, included.
+        locks: Each day takes the table's lock, so that a monitor's batches come between.
 
     Raises:
         ModelError: A scoring model can't be loaded.
@@ -84,9 +88,10 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date) ->
     days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
     done = Rescored()
     for day in tqdm(days, unit=" days", disable=None, file=sys.stderr):
-        stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys)
-        needed = stale.count()
-        only, updated = _rescore_day(config, day, stale, fingerprints)
+        stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys, "prompt_hash", "response_hash")
+        with locks.step(SCORES.name) if locks else nullcontext():
+            needed = stale.count()
+            only, updated = _rescore_day(config, day, stale, fingerprints)
         LOG.info("%s: %d rows rescored (%s)", day, updated, ", ".join(only))
         done.days += 1
         done.rows += updated
@@ -123,17 +128,20 @@ def _rescore_day(
     only = tuple(name for name in COLUMNS if needed[name])
     source = on_days(read_source(spark, config), day, day, dialect=config.source.dialect)
     unpacked = unpack_rows(common_rows(source, config), now=datetime.now(UTC)).where(F.col("request_date") == day)
-    exchanges = explode_exchanges(unpacked.transform(first_of_each_request)).join(stale, list(SCORES.keys), "left_semi")
+    exchanges = unpacked.transform(_that_were_scored, stale, key=config.text.secret())
     columns = [column for scorer in only for column in COLUMNS[scorer]]
     scored = (
         exchanges.withColumns({"count_tokens": F.lit(False), "sampled": F.lit(True)})
         .transform(score_exchanges, config, only=only)
         .select(
-            *SCORES.keys,
+            *(*SCORES.keys, "prompt", "response"),
             *(F.col(f"scored.{name}").alias(name) for name in (*columns, "language", "scorers")),
             score_errors().alias("score_errors"),
         )
     )
+    if config.slicing_exprs:  # they may be about scores; over the row as it will be
+        others = [name for name in rows.columns if name not in scored.columns and name != "slices"]
+        scored = scored.join(rows.select(*SCORES.keys, *others), list(SCORES.keys)).transform(sliced, config)
     listed = ", ".join(f"'{column}'" for column in columns)
 
     def mixed(name: str) -> Column:
@@ -149,7 +157,27 @@ def _rescore_day(
         "sample_rate": F.greatest(F.coalesce("t.sample_rate", F.lit(1.0)), F.lit(config.scoring.sample_rate)),
         "scored_at": F.lit(datetime.now(UTC)),
     }
-    return only, update_rows(scored, SCORES, config.output, values, dates=[day])
+    if config.slicing_exprs:
+        values["slices"] = F.col("s.slices")
+    return only, update_rows(scored.drop("prompt", "response"), SCORES, config.output, values, dates=[day])
+
+
+def _that_were_scored(unpacked: DataFrame, stale: DataFrame, *, key: bytes) -> DataFrame:
+    """The exchanges with the keys of ``stale``.
+
+    Where a request is logged with several texts, the one that has the stored hashes; where none has them (the key of
+    the hashes is another one now) the earliest.
+    """
+    own = {"prompt": "own_prompt_hash", "response": "own_response_hash"}
+    exchanges = explode_exchanges(unpacked).join(stale, list(SCORES.keys))
+    is_other = F.expr("NOT (own_prompt_hash <=> prompt_hash AND own_response_hash <=> response_hash)")
+    order = Window.partitionBy(*SCORES.keys).orderBy(is_other, "request_time", "source_row_hash")
+    return (
+        with_hashes(exchanges, own, key=key)
+        .withColumn("copy", F.row_number().over(order))
+        .where("copy = 1")
+        .drop("copy", "prompt_hash", "response_hash", *own.values())
+    )
 
 
 def show(done: Rescored) -> str:
@@ -182,7 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         config = read_config(options)
-        done = rescore(spark_session("rescore"), config, since=options.since, until=options.until)
+        spark = spark_session("rescore")
+        locks = Locks(spark, config.output, "rescore")
+        done = rescore(spark, config, since=options.since, until=options.until, locks=locks)
         print(json.dumps(asdict(done)) if options.json else show(done))
         return OK
 

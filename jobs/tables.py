@@ -36,6 +36,9 @@ CONFLICTS = (
 )
 """Another writer came between; Delta's Python classes for it have no common base."""
 
+_ARROW_SCHEMAS: dict[str, Any] = {}
+"""Arrow's schema for one of Spark's, as JSON."""
+
 _UP_TO_DATE: set[str] = set()
 """Tables that this process has looked at; a look costs half a second."""
 
@@ -57,8 +60,11 @@ def local_frame(spark: SparkSession, rows: Sequence[Mapping[str, Any]], schema: 
 
     columns = StructType.fromDDL(schema) if isinstance(schema, str) else schema
     assert isinstance(columns, StructType)
-    empty = spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in columns))
-    return spark.createDataFrame(pa.Table.from_pylist(list(rows), empty.toArrow().schema), columns)
+    kind = columns.json()
+    if kind not in _ARROW_SCHEMAS:  # Spark's own translation, which takes a query
+        empty = spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in columns))
+        _ARROW_SCHEMAS[kind] = empty.toArrow().schema
+    return spark.createDataFrame(pa.Table.from_pylist(list(rows), _ARROW_SCHEMAS[kind]), columns)
 
 
 def identifier(table: Table, output: Output) -> str:
@@ -197,6 +203,13 @@ def update_rows(
         return int(done.collect()[0]["num_updated_rows"])
     finally:
         rows.unpersist()
+
+
+def set_rows(
+    spark: SparkSession, table: Table, output: Output, condition: Column, values: Mapping[str, Column]
+) -> None:
+    """Set columns of the table's rows for which the condition holds."""
+    _retried(lambda: _target(spark, table, output).update(condition, dict(values)))
 
 
 def delete_rows(spark: SparkSession, table: Table, output: Output, condition: Column) -> None:

@@ -168,9 +168,11 @@ def test_what_could_not_be_scored_is_filled_in(
     before = by_key(spark, config)
     spark.sql(
         f"UPDATE delta.`{config.output.path}/scores` SET response_toxicity = NULL, "
-        "score_errors = map('response_toxicity', 'circuit_open') WHERE request_id IN ('a', 'e')"
+        "score_errors = map('response_toxicity', 'circuit_open') WHERE request_id IN ('c', 'e')"
     )
     spark.sql(f"DELETE FROM delta.`{config.source.path}` WHERE databricks_request_id = 'e'")
+    # The same id with another text, and earlier: what was scored is what is scored again.
+    append(spark, config, [row("c", at=timedelta(minutes=1), response="you are stupid and slow")])
     values = settings(tmp_path, Path(config.scoring.perplexity.model), Path(config.scoring.toxicity.model))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     command = ["--config", str(tmp_path / "config.yaml"), "--since", "2026-04-01", "--until", "2026-04-30"]
@@ -178,10 +180,10 @@ def test_what_could_not_be_scored_is_filled_in(
     done = json.loads(capsys.readouterr().out)
     assert done == {"days": 2, "rows": 1, "scorers": ["toxicity"], "without_source": 1}
     after = by_key(spark, config)
-    assert after.loc[("a", 0), "response_toxicity"] == pytest.approx(
-        before.loc[("a", 0), "response_toxicity"], abs=1e-6
+    assert after.loc[("c", 0), "response_toxicity"] == pytest.approx(
+        before.loc[("c", 0), "response_toxicity"], abs=1e-6
     )
-    assert dict(after.loc[("a", 0), "score_errors"]) == {}
+    assert dict(after.loc[("c", 0), "score_errors"]) == {}
     assert dict(after.loc[("e", 0), "score_errors"]) == {"response_toxicity": "circuit_open"}
 
     with pytest.raises(SystemExit) as wrong:
