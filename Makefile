@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score bench-workers check wheel clean
+.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score bench-workers bench-age soak check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,15 @@ bench-score: setup  ## scoring speed and deviations, beside Hugging Face evaluat
 
 bench-workers: setup  ## what the start of Python workers costs a batch, with our daemon and pyspark's
 	$(BIN)/python -m tests.bench.bench_workers $(ARGS)
+
+bench-age: setup  ## what a trigger costs when the tables hold a day, a month and a year (ARGS="--days 1 30")
+	$(BIN)/python -m tests.bench.bench_age $(ARGS)
+
+KILLS ?= 20
+SEED  ?= 1
+
+soak: setup  ## a monitor that is killed KILLS times at random, by SEED, and a recomputation of everything in pandas
+	$(BIN)/python -m tests.soak --kills $(KILLS) --seed $(SEED)
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG, fail_point, stream, streaming_main
-from jobs.tables import create_table, identifier, merge, on_dates, read_changes, read_table
+from jobs.ledger import LATENESS
+from jobs.locks import Locks
+from jobs.runtime import LOG, OK, add_trigger, fail_point, parser, read_config, run, spark_session, stream
+from jobs.tables import (
+    create_table,
+    identifier,
+    merge,
+    on_dates,
+    read_changes,
+    read_table,
+    set_rows,
+    table_exists,
+)
 from metrics.aggregate.windows import (
     KEYS,
     aggregate_windows,
@@ -24,6 +36,7 @@ from metrics.aggregate.windows import (
     with_lost,
     with_windows,
 )
+from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
@@ -45,6 +58,12 @@ CHANGED = " OR ".join(
 """When a stored window is rewritten. Sums of the same values in another order differ in their last digits, and sketches
 are random: neither is a change."""
 
+NOT_KNOWN = timedelta(days=7)
+"""How long a window has to wait while no batch tells how late rows are."""
+
+VERY_LATE = timedelta(days=30)
+"""How long it has to wait where more than one row in a hundred is later than all bounds of the histogram."""
+
 NOT_FROZEN = "NOT coalesce(t.is_frozen, false)"
 
 NEWEST = (
@@ -54,15 +73,16 @@ NEWEST = (
 IS_NEWEST = "scorer_fingerprint <=> newest"
 
 
-def start(spark: SparkSession, config: Config, *, trigger: str) -> Any:
-    """Start the window query on the change feed of ``scores``."""
+def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | None = None) -> Any:
+    """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock."""
     create_table(spark, SCORES, config.output)
     create_table(spark, PROFILE_METRICS, config.output)
     _create_view(spark, config)
     changes = read_changes(spark, SCORES, config.output)
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
-        aggregate_batch(df, batch_id, config)
+        with locks.step(PROFILE_METRICS.name) if locks else nullcontext():
+            aggregate_batch(df, batch_id, config)
 
     return stream(changes, aggregate, name=HOP, checkpoint=config.checkpoint(HOP), trigger=trigger)
 
@@ -71,12 +91,15 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     """Recompute the windows that changed rows fall into, whole and from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
-    figures. Deletes are not followed: retention must not undo windows. Where a row has lost its scorer to another
-    (``rescore``), what the first one had found is frozen as it is, and stays beside the new figures.
+    figures. Deletes are not followed, nor rows older than retention.scores: retention must not undo windows. Where a
+    row has lost its scorer to another (``rescore``), what the first one had found is frozen as it is, and stays beside
+    the new figures.
     """
     changes = df.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
     found = changes.select("request_date", F.col("_change_type") != "insert").distinct().collect()
-    dates = sorted({date for date, _ in found})
+    # The rows of older dates are gone, or will be: their windows stay as they are.
+    horizon = config.retention.horizon("scores", datetime.now(UTC).date())
+    dates = sorted({day for day, _ in found if horizon is None or day >= horizon})
     if not dates:
         return
     touched = touched_windows(changes, granularities=config.granularities)
@@ -89,17 +112,71 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     else:  # new rows alone leave no window empty, and take no scorer away
         figures = window_figures(spark, config, dates=dates, touched=touched).withColumn("lost", F.lit(False))
     fail_point("before_windows")
-    values = {name: f"s.{name}" for name in FIGURES} | {"updated_at": F.lit(datetime.now(UTC))}
+    is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - settling_time(spark, config))
+    values = {name: F.col(f"s.{name}") for name in FIGURES}
+    values |= {"is_settled": is_settled, "updated_at": F.lit(datetime.now(UTC))}
     (
         merge(figures, PROFILE_METRICS, output, dates=dates)
         .whenMatchedUpdate(f"s.lost AND {NOT_FROZEN}", {"is_frozen": F.lit(True)})
         .whenMatchedDelete(f"s.gone AND {NOT_FROZEN}")
-        .whenMatchedUpdate(f"({CHANGED}) AND {NOT_FROZEN}", values | {"revision": "t.revision + 1"})
+        .whenMatchedUpdate(f"({CHANGED}) AND {NOT_FROZEN}", values | {"revision": F.expr("t.revision + 1")})
         .whenNotMatchedInsert(values=values | {"revision": F.lit(1)})
         .execute()
     )
     fail_point("after_windows")
     LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
+
+
+def settling_time(spark: SparkSession, config: Config) -> timedelta:
+    """How long after its end a window has to be left alone until late rows are unlikely.
+
+    The lateness (by ``batches``, of the last 30 days) that no more than one row in a hundred exceeds. Batches that had
+    fallen behind are left out: what they read is not late, they are.
+    """
+    if not table_exists(spark, BATCHES, config.output):
+        return NOT_KNOWN
+    since = F.lit(datetime.now(UTC) - timedelta(days=30))
+    batches = read_table(spark, BATCHES, config.output).where(
+        (F.col("finished_at") > since) & (F.col("lag_seconds") <= 3600)
+    )
+    counted = batches.select(F.explode("lateness")).groupBy("key").agg(F.sum("value").alias("rows")).collect()
+    rows = {row["key"]: row["rows"] for row in counted}
+    left = sum(rows.values())
+    if not left:
+        return NOT_KNOWN
+    allowed = left / 100
+    for label, seconds in LATENESS:
+        left -= rows.get(label, 0)
+        if left <= allowed:
+            return timedelta(seconds=seconds)
+    return VERY_LATE
+
+
+def settle_windows(
+    spark: SparkSession,
+    config: Config,
+    locks: Locks | None = None,
+    *,
+    now: datetime | None = None,
+    everything: bool = False,
+) -> None:
+    """Mark the windows as settled whose time has come since they were written.
+
+    Args:
+        spark: Session.
+        config: Settings.
+        locks: Take the table's lock where there is something to do.
+        now: Moment to judge by; None for this one.
+        everything: Look at all windows, and not only at those whose time has come within two days.
+    """
+    until = (now or datetime.now(UTC)) - settling_time(spark, config)
+    wanted = (F.col("window.end") <= F.lit(until)) & ~F.coalesce("is_settled", F.lit(False))
+    if not everything:
+        wanted = wanted & (F.col("window_date") >= F.lit(until.date() - timedelta(days=2)))
+    # Looking is cheaper than an UPDATE that finds nothing.
+    if not read_table(spark, PROFILE_METRICS, config.output).where(wanted).isEmpty():
+        with locks.step(PROFILE_METRICS.name) if locks else nullcontext():
+            set_rows(spark, PROFILE_METRICS, config.output, wanted, {"is_settled": F.lit(True)})
 
 
 def window_figures(
@@ -144,7 +221,17 @@ def _create_view(spark: SparkSession, config: Config) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return streaming_main("aggregate-windows", __doc__ or "", start, argv)
+    options = add_trigger(parser("aggregate-windows", __doc__ or "")).parse_args(argv)
+
+    def work() -> int:
+        config = read_config(options, trigger=options.trigger)
+        spark = spark_session("inference-metrics aggregate-windows")
+        locks = Locks(spark, config.output, "aggregate-windows")
+        with locks.held(HOP):
+            start(spark, config, trigger=config.trigger, locks=locks).awaitTermination()
+        return OK
+
+    return run(work)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
@@ -47,6 +48,12 @@ def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tupl
     query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
     version, in_snapshot = _offset(spark, checkpoint, batch_id)
     return query, None if in_snapshot or version == 0 else version - 1
+
+
+def batch_time(spark: SparkSession, checkpoint: str, batch_id: int) -> datetime:
+    """When a micro-batch was planned: the same time when it is run again."""
+    about = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[1])
+    return datetime.fromtimestamp(about["batchTimestampMs"] / 1000, UTC)
 
 
 def begun_version(spark: SparkSession, checkpoint: str, batch_id: int) -> int:

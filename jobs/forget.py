@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from jobs.locks import Locks
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
 from jobs.tables import delete_rows, insert_new, local_frame, read_table
@@ -91,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> int:
         config = read_config(options)
         spark = spark_session("forget")
-        deleted = forget(spark, config, request_ids=options.request_id, end_users=options.end_user)
+        with Locks(spark, config.output, "forget").step(SCORES.name):
+            deleted = forget(spark, config, request_ids=options.request_id, end_users=options.end_user)
         print(", ".join(f"{count:,} rows of {table}" for table, count in deleted.items()) + f" deleted; {OLD_FILES}")
         return OK
 

@@ -44,8 +44,10 @@ class Batch:
     rows_read: int
     rows_unreadable: int
     rows_skipped: int
+    rows_expired: int
     newest: datetime | None
     lateness: dict[str, int]
+    names: dict[date, set[tuple[str | None, str | None]]]
     skipped_versions: list[SkippedVersion]
 
 
@@ -77,12 +79,19 @@ def first_look(
             F.count("*").alias("rows"),
             F.count_if(F.col("reason").isNotNull()).alias("unreadable"),
             F.count_if("skip").alias("skipped"),
+            F.count_if("expired").alias("expired"),
             F.max(F.when(F.col("reason").isNull(), F.col("request_time"))).cast("double").alias("newest"),
+            F.collect_set(F.when(F.col("exchanges").isNotNull(), F.struct("endpoint_name", "model_name"))).alias(
+                "names"
+            ),
         )
         .collect()
     )
     lateness: dict[str, int] = {}
+    names: dict[date, set[tuple[str | None, str | None]]] = {}
     for group in groups:
+        if group["names"]:
+            names.setdefault(group["request_date"], set()).update(map(tuple, group["names"]))
         if group["bucket"]:
             lateness[group["bucket"]] = lateness.get(group["bucket"], 0) + group["rows"]
     newest = max((group["newest"] for group in groups if group["newest"] is not None), default=None)
@@ -95,8 +104,10 @@ def first_look(
         rows_read=sum(group["rows"] for group in groups),
         rows_unreadable=sum(group["unreadable"] for group in groups),
         rows_skipped=sum(group["skipped"] for group in groups),
+        rows_expired=sum(group["expired"] for group in groups),
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
         lateness=lateness,
+        names=names,
         skipped_versions=skipped,
     )
 
@@ -178,6 +189,7 @@ def account_of(spark: SparkSession, batch: Batch, config: Config, *, forgotten: 
         "rows_quarantined": quarantined,
         "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - batch.rows_skipped,
         "rows_skipped": batch.rows_skipped,
+        "rows_expired": batch.rows_expired,
         "texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0],
     }
 
@@ -226,6 +238,11 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
     )
 
 
+def purged(table: str) -> str:
+    """SQL: how many rows of a batch retention has removed from a table."""
+    return f"aggregate(coalesce(map_values({table}_purged), array()), 0L, (sum, n) -> sum + n)"
+
+
 def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
     """Write into ``batches`` what its batches have in the tables, as if ``leaving`` were no longer in quarantine."""
     ids, output = ["checkpoint_id", "batch_id"], config.output
@@ -252,8 +269,10 @@ def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
         .join(gone, ids, "left")
         .withColumns(
             {
-                "rows_scored": F.expr("coalesce(scored, 0) + coalesce(scores_gone, 0)"),
-                "rows_quarantined": F.expr("coalesce(quarantined, 0) + coalesce(quarantine_gone, 0)"),
+                "rows_scored": F.expr(f"coalesce(scored, 0) + coalesce(scores_gone, 0) + {purged('scores')}"),
+                "rows_quarantined": F.expr(
+                    f"coalesce(quarantined, 0) + coalesce(quarantine_gone, 0) + {purged('quarantine')}"
+                ),
                 "exchanges": F.coalesce("exchanges", F.lit(0)),
             }
         )

@@ -5,10 +5,11 @@
     spark-submit --py-files metrics.whl jobs/monitor.py --config conf/local.yaml
 
 The score query stands. After each of its batches, and at least once per trigger interval, one tick runs the later
-hops one after another: windows, page. A step that fails is logged and tried again at the next tick; it never stops
-scoring. With availableNow everything there is gets scored, then one tick runs, and a step that fails ends the job
-with exit code 1. SIGTERM and SIGINT let the running batch finish. --new-checkpoint reads the source again from its
-beginning, which changes nothing that is scored: the way out when the stream can't follow a change of the source.
+hops one after another: windows, page, maintenance (retention, OPTIMIZE and VACUUM, once a day). A step that fails is
+logged and tried again at the next tick; it never stops scoring. With availableNow everything there is gets scored, then
+one tick runs, and a step that fails ends the job with exit code 1. SIGTERM and SIGINT let the running batch finish.
+--new-checkpoint reads the source again from its beginning, which changes nothing that is scored: the way out when the
+stream can't follow a change of the source. A second driver of the same tables is refused (table locks).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import aggregate_windows, dashboard, score_responses
-from jobs.runtime import FAILED, LOG, OK, add_trigger, described, parser, read_config, run, spark_session
+from jobs.locks import Locks
+from jobs.maintenance import maintain
+from jobs.runtime import FAILED, LOG, OK, add_trigger, described, fail_point, parser, read_config, run, spark_session
 from schemas.config import AVAILABLE_NOW, Config, duration_seconds
 
 if TYPE_CHECKING:
@@ -31,15 +34,19 @@ POLL_SECONDS = 1
 GRACE_SECONDS = 600.0
 
 
-def tick(spark: SparkSession, config: Config) -> bool:
+HOPS = (score_responses.HOP, aggregate_windows.HOP)
+
+
+def tick(spark: SparkSession, config: Config, locks: Locks | None = None) -> bool:
     """Run the later hops once, each after the one before it.
 
     Returns:
         Whether all of them went well.
     """
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
-        ("windows", lambda: aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW).awaitTermination()),
+        ("windows", lambda: _windows(spark, config, locks)),
         ("page", lambda: dashboard.write_page(spark, config)),
+        ("maintenance", lambda: maintain(spark, config, locks) if locks else None),
     )
     well = True
     for name, step in steps:
@@ -49,47 +56,71 @@ def tick(spark: SparkSession, config: Config) -> bool:
             LOG.error("%s failed, and is tried again at the next tick: %s", name, described(error))
             LOG.debug("%s failed", name, exc_info=True)
             well = False
+    fail_point("after_page")
     return well
+
+
+def _windows(spark: SparkSession, config: Config, locks: Locks | None) -> None:
+    aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
+    aggregate_windows.settle_windows(spark, config, locks)
 
 
 def run_once(
     spark: SparkSession, config: Config, stop: threading.Event | None = None, *, new_checkpoint: bool = False
 ) -> int:
-    """Score to the end of the source, then one tick; ends after the running batch when ``stop`` is set."""
-    query = score_responses.start(spark, config, trigger=AVAILABLE_NOW, new_checkpoint=new_checkpoint)
-    while not query.awaitTermination(POLL_SECONDS):
-        if stop is not None and stop.is_set():
-            LOG.info("stopping")
-            _stop(query)
-            return OK
-    return OK if tick(spark, config) else FAILED
+    """Score to the end of the source, then one tick; ends after the running batch when ``stop`` is set.
+
+    Raises:
+        LockedError: Another driver runs one of the hops.
+    """
+    locks = Locks(spark, config.output, "monitor")
+    with locks.held(*HOPS):
+        query = score_responses.start(spark, config, trigger=AVAILABLE_NOW, new_checkpoint=new_checkpoint, locks=locks)
+        while not query.awaitTermination(POLL_SECONDS):
+            if stop is not None and stop.is_set():
+                LOG.info("stopping")
+                _stop(query)
+                return OK
+        return OK if tick(spark, config, locks) else FAILED
 
 
 def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, new_checkpoint: bool = False) -> int:
-    """Score at every trigger until ``stop`` is set or the score query fails."""
-    query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint)
-    interval = duration_seconds(config.trigger)
-    last_batch, last_tick = None, time.monotonic()
-    while query.isActive and not stop.is_set():
-        batch = (query.lastProgress or {}).get("batchId")
-        if batch != last_batch or time.monotonic() - last_tick >= interval:
-            last_batch, last_tick = batch, time.monotonic()
-            tick(spark, config)
-        stop.wait(POLL_SECONDS)
-    if stop.is_set():
-        LOG.info("stopping")
-        _stop(query)
-        return OK
-    query.awaitTermination()  # raises what ended it
-    return FAILED
+    """Score at every trigger until ``stop`` is set or the score query fails.
+
+    Raises:
+        LockedError: Another driver runs one of the hops.
+    """
+    locks = Locks(spark, config.output, "monitor")
+    with locks.held(*HOPS):
+        query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint, locks=locks)
+        interval = duration_seconds(config.trigger)
+        last_batch, last_tick = None, time.monotonic()
+        while query.isActive and not stop.is_set():
+            batch = _last_batch(query)
+            if batch != last_batch or time.monotonic() - last_tick >= interval:
+                last_batch, last_tick = batch, time.monotonic()
+                tick(spark, config, locks)
+            stop.wait(POLL_SECONDS)
+        if stop.is_set():
+            LOG.info("stopping")
+            _stop(query)
+            return OK
+        query.awaitTermination()  # raises what ended it
+        return FAILED
 
 
 def _stop(query: Any) -> None:
-    """Let the running batch finish. One that is cut off is only repeated: every write can be."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    """Let the running batch finish, and none after it. One that is cut off is only repeated: every write can be."""
+    deadline, batch = time.monotonic() + GRACE_SECONDS, _last_batch(query)
     while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        if _last_batch(query) != batch:
+            break
         time.sleep(0.2)
     query.stop()
+
+
+def _last_batch(query: Any) -> Any:
+    return (query.lastProgress or {}).get("batchId")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ Prints the account, and exits 1 with the request ids in question when it doesn't
     windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative); windows
               that hold rows that were forgotten since are left as they were
 
+Dates that are older than retention.scores are left out, but for the ledger, which knows how many rows went.
 The source is looked at as of the version that the score query has read whole.
 """
 
@@ -19,13 +20,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
+from jobs.ledger import purged
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
@@ -114,7 +116,10 @@ def _check_ledger(spark: SparkSession, config: Config, account: Account) -> bool
     both = batches.join(kept, ids, "full").select(
         *ids,
         *LEDGER,
-        *(F.coalesce(name, F.lit(0)).alias(name) for name in ("in_scores", "in_quarantine")),
+        *(
+            F.expr(f"coalesce(in_{name}, 0) + {purged(name)}").alias(f"in_{name}")
+            for name in (SCORES.name, QUARANTINE.name)
+        ),
     )
     adds_up = "rows_read = rows_scored + rows_quarantined + rows_duplicate + rows_skipped"
     some = " AND ".join(f"{name} >= 0" for name in LEDGER)
@@ -138,14 +143,21 @@ def _ledger_problem(row: Any) -> str:
 def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     assert account.source_version is not None
     fates = _with_fates(spark, config, account.source_version)
+    horizon = _horizon(config)
+    expired = 0
+    if horizon is not None:
+        is_expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
+        expired, fates = fates.where(is_expired).count(), fates.where(~is_expired)
     by_day: dict[str, dict[str, int]] = {}
     counts = fates.groupBy("request_date", "fate").count().collect()
-    for date, fate, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
-        day = by_day.setdefault("none" if date is None else date.isoformat(), dict.fromkeys((*FATES, "missing"), 0))
+    for on, fate, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
+        day = by_day.setdefault("none" if on is None else on.isoformat(), dict.fromkeys((*FATES, "missing"), 0))
         day[fate] = count
     account.days = {day: {"source_rows": sum(fates.values()), **fates} for day, fates in by_day.items()}
     names = ("source_rows", *FATES, "missing")
     account.rows = {name: sum(day[name] for day in account.days.values()) for name in names}
+    if expired:
+        account.rows["past_retention"] = expired
     _report(fates.where("fate = 'missing'"), "in the source, and in no table", account)
     # Of a batched call one person's exchange may be forgotten, and the others there.
     short = fates.where("fate = 'scored' AND exchanges > in_scores AND is_forgotten IS NULL")
@@ -158,7 +170,11 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     whole = config.source.starting_version is None and config.source.starting_timestamp is None
     if config.source.on_source_change == "fail" and whole:
         # Batches that read on into the next version counted rows beyond the last whole one.
-        read, then, now = account.batches["rows_read"], account.rows["source_rows"], read_source(spark, config).count()
+        read, then, now = (
+            account.batches["rows_read"],
+            account.rows["source_rows"] + expired,
+            read_source(spark, config).count(),
+        )
         # Rows that were removed since then are no longer among those of now.
         rewritten = read > now and skipped_versions(spark, config, after=account.source_version, until=2**62)
         if read < then or (read > now and not rewritten):
@@ -166,7 +182,7 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
                 f"batches: {read} rows read, but the source has {then} in version {account.source_version}, "
                 f"and {now} now"
             )
-        elif read == then and not account.rows["missing"] and _one_checkpoint(spark, config):
+        elif read == then and not expired and not account.rows["missing"] and _one_checkpoint(spark, config):
             _compare_fates(account)
     scores = read_table(spark, SCORES, config.output)
     # Two rows by definition, since the key has the date; worth a look, and no error.
@@ -174,6 +190,10 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     account.rows["ids_on_two_dates"] = dates_of_id.where("n > 1").count()
     account.rows["ids_from_hash"] = scores.where(F.col("request_id").startswith(HASHED_ID)).count()
     _report(scores.groupBy(*SCORES.keys).count().where("count > 1"), "in scores more than once", account)
+
+
+def _horizon(config: Config) -> date | None:
+    return config.retention.horizon("scores", datetime.now(UTC).date())
 
 
 def _one_checkpoint(spark: SparkSession, config: Config) -> bool:
@@ -265,6 +285,8 @@ def _check_windows(spark: SparkSession, config: Config, account: Account) -> Non
     keys = ", ".join(key.replace("window.start", "start") for key in PROFILE_METRICS.keys)
     stored = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start")).alias("t")
     expected = window_figures(spark, config).withColumn("start", F.col("window.start")).alias("s")
+    if (horizon := _horizon(config)) is not None:
+        stored, expected = (windows.where(F.col("window_date") >= F.lit(horizon)) for windows in (stored, expected))
     same_key = F.expr(" AND ".join(f"t.{key} <=> s.{key}" for key in keys.split(", ")))
     both = stored.join(expected, same_key, "full_outer")
     figures = ("count", "num_nulls", "avg", "stddev", "min", "max", "sum", "weighted_count", "weighted_avg", "sum_wx")
@@ -303,7 +325,7 @@ def show(account: Account) -> str:
         lines.append(_line("day", names))
         lines += [_line(day, [f"{counts[name]:,}" for name in names]) for day, counts in account.days.items()]
         lines += [_line("all", [f"{account.rows[name]:,}" for name in names]), ""]
-    notes = {name: count for name, count in account.rows.items() if name.startswith("ids_")}
+    notes = {name: count for name, count in account.rows.items() if name.startswith(("ids_", "past_"))}
     lines += [f"{name:<20}{value:>12,}" for name, value in {**account.batches, **notes, **account.windows}.items()]
     lines += [f"left out by on_source_change: skip: {one}" for one in account.skipped_versions]
     lines += [f"problem: {problem}" for problem in account.problems] or ["everything balances"]

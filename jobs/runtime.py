@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.java import use_java
@@ -164,7 +168,23 @@ def _submitted_session(builder: SparkSession.Builder) -> SparkSession:
             "for example io.delta:delta-spark_4.2_2.13:4.4.0 on Spark 4.2."
         )
         raise SourceError(message) from None
+    _ship_wheel(spark)
     return spark
+
+
+def _ship_wheel(spark: SparkSession) -> None:
+    """Put the wheel of ``--py-files`` on the workers' path, too.
+
+    Spark copies it to them, but takes only .zip, .egg and .jar for archives of modules; a wheel is a .zip.
+    """
+    wheel = Path(__file__).parents[1]
+    if not wheel.is_file():
+        return
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    archive = Path(folder) / f"{wheel.stem}.zip"
+    shutil.copyfile(wheel, archive)
+    spark.sparkContext.addPyFile(str(archive))
 
 
 def _local_session(builder: SparkSession.Builder, settings: Mapping[str, str]) -> SparkSession:
@@ -209,27 +229,18 @@ def _cores(spark: SparkSession) -> int:
         return int(setting) if setting.isdigit() else 64
 
 
+FAIL_POINTS = (
+    *("before_scores", "after_scores", "after_quarantine", "after_batches"),
+    *("before_windows", "after_windows", "after_page"),
+)
+"""Where ``fail_point`` can be asked to die, in the order in which a run comes by."""
+
+
 def fail_point(name: str) -> None:
     """Die here, as by SIGKILL, when the environment asks for it; for tests of what a crash leaves behind."""
+    assert name in FAIL_POINTS
     if os.environ.get(FAIL_POINT_VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def streaming_main(
-    command: str,
-    description: str,
-    start: Callable[..., Any],
-    argv: Sequence[str] | None,
-) -> int:
-    """The ``main`` of a job that is one streaming query: ``start(spark, config, trigger=...)`` starts it."""
-    options = add_trigger(parser(command, description)).parse_args(argv)
-
-    def work() -> int:
-        config = read_config(options, trigger=options.trigger)
-        start(spark_session(f"inference-metrics {command}"), config, trigger=config.trigger).awaitTermination()
-        return OK
-
-    return run(work)
 
 
 def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str) -> Any:

@@ -14,14 +14,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.backlog import Backlog
-from jobs.checkpoints import begun_version, checkpoint_in_use, read_checkpoint
+from jobs.checkpoints import batch_time, begun_version, checkpoint_in_use, read_checkpoint
 from jobs.ledger import (
     account_of,
     batch_row,
@@ -32,6 +34,8 @@ from jobs.ledger import (
     held_in_quarantine,
     progress_line,
 )
+from jobs.locks import Locks
+from jobs.names import Names
 from jobs.runtime import (
     LOG,
     OK,
@@ -44,16 +48,18 @@ from jobs.runtime import (
     spread,
     stream,
 )
-from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
+from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source, without_ansi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
-from jobs.tables import create_table, insert_new, merge, on_dates, read_table
+from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
+from metrics.slices import with_slices
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
+from schemas.errors import ConfigError
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -67,25 +73,35 @@ FUTURE = timedelta(hours=1)
 """A request later than this after its row was read has a wrong clock or a wrong unit."""
 
 
-def start(spark: SparkSession, config: Config, *, trigger: str, new_checkpoint: bool = False) -> SourceQuery:
-    """Start the score query.
+def start(
+    spark: SparkSession,
+    config: Config,
+    *,
+    trigger: str,
+    new_checkpoint: bool = False,
+    locks: Locks | None = None,
+) -> SourceQuery:
+    """Start the score query; each of its batches takes the table's lock.
 
     Raises:
         SourceError: The inference table is missing or of no known dialect.
+        ConfigError: A slicing expression can't be used.
         ModelError: A scoring model can't be loaded.
     """
     source = stream_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
     common_rows(source, config)  # what can't be read is said before anything is written
+    check_slices(spark, config)
     check_scorers(spark, scorer_settings(config))  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(HOP), new=new_checkpoint)
     LOG.info("scoring %s (%s), checkpoint %s", source_identifier(config.source), dialect, checkpoint)
-    backlog = Backlog()
+    backlog, names = Backlog(), Names()
 
     def score(df: DataFrame, batch_id: int) -> None:
-        score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog)
+        with locks.step(SCORES.name) if locks else nullcontext():
+            score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog, names=names)
 
     def begin() -> Any:
         return stream(stream_source(spark, config), score, name=HOP, checkpoint=checkpoint, trigger=trigger)
@@ -128,13 +144,17 @@ def score_batch(
     *,
     checkpoint: str,
     backlog: Backlog | None = None,
+    names: Names | None = None,
 ) -> None:
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
     spark, output = df.sparkSession, config.output
     now = datetime.now(UTC)
     rows = common_rows(df, config)
-    unpacked = unpack_rows(rows, now=now)
+    horizon = None
+    if config.retention.scores is not None:
+        horizon = config.retention.horizon("scores", batch_time(spark, checkpoint, batch_id).date())
+    unpacked = unpack_rows(rows, now=now, horizon=horizon)
     checkpoint_id, source_version = read_checkpoint(spark, checkpoint, batch_id)
     skipped = _skipped(spark, config, checkpoint, batch_id, until=source_version)
     batch = first_look(unpacked, (checkpoint_id, source_version), batch_id, now=now, skipped=skipped)
@@ -146,6 +166,8 @@ def score_batch(
     new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
         first_of_each_request
     )
+    new = (names or Names()).capped(new, batch.names, config)
+    fail_point("before_scores")
     _insert_scores(new, batch.dates, config, now=now)
     seconds = time.monotonic() - started
     fail_point("after_scores")
@@ -164,12 +186,22 @@ def score_batch(
         backlog.report(spark, config, checkpoint_id, rows=done, started=started)
 
 
-def unpack_rows(rows: DataFrame, *, now: datetime) -> DataFrame:
-    """What the payloads of rows with common columns hold; a row from the future is unreadable."""
+def unpack_rows(rows: DataFrame, *, now: datetime, horizon: date | None = None) -> DataFrame:
+    """What the payloads of rows with common columns hold; a row from the future is unreadable.
+
+    One of a date before ``horizon`` is ``expired`` and skipped, whatever it holds.
+    """
     future = F.col("reason").isNull() & ~F.col("skip") & (F.col("request_time") > F.lit(now + FUTURE))
     reason = F.when(future, "future_request_time").otherwise(F.col("reason"))
     unpacked = unpack_payload(rows).withColumn("reason", reason)
-    return unpacked.withColumn("exchanges", F.when(F.col("reason").isNull(), F.col("exchanges")))
+    expired = F.lit(False)
+    if horizon is not None:
+        expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
+    return (
+        unpacked.withColumn("expired", expired)
+        .withColumns({"reason": F.when(~F.col("expired"), F.col("reason")), "skip": F.col("skip") | F.col("expired")})
+        .withColumn("exchanges", F.when(F.col("reason").isNull() & ~F.col("expired"), F.col("exchanges")))
+    )
 
 
 def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
@@ -181,9 +213,39 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
         explode_exchanges(new.join(known, ["request_date", "request_id"], "left_anti"))
         .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
         .transform(score_exchanges, config)
-        .transform(_score_columns, now=now, store=config.text.store, sample_rate=rate)
+        .transform(_score_columns, now=now, sample_rate=rate)
+        .transform(sliced, config)
+        .withColumns({name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")})
     )
     insert_new(scored, SCORES, output, dates=dates)
+
+
+def sliced(rows: DataFrame, config: Config) -> DataFrame:
+    """Rows of ``scores`` with the values of ``slicing_exprs``; one that fails on a row is NULL there."""
+    with without_ansi(rows.sparkSession):
+        return with_slices(rows, config.slicing_exprs)
+
+
+def check_slices(spark: SparkSession, config: Config) -> None:
+    """Whether the slicing expressions can be used, before anything is written.
+
+    Raises:
+        ConfigError: Some can't; all are listed.
+    """
+    problems = []
+    empty = local_frame(spark, [], SCORES.schema)
+    for i, one in enumerate(config.slicing_exprs):
+        try:
+            found = empty.select(F.expr(f"({one.expr})").alias("value"))
+            sliced(empty, config.model_copy(update={"slicing_exprs": (one,)}))
+        except (AnalysisException, ParseException) as error:
+            problems.append(f"slicing_exprs.{i}: {str(error).strip().splitlines()[0]} (got {one.expr!r})")
+            continue
+        kind = found.schema["value"].dataType.simpleString()
+        if not one.values and kind != "boolean":
+            problems.append(f"slicing_exprs.{i}: is no condition but {kind}; list its values (got {one.expr!r})")
+    if problems:
+        raise ConfigError("the configuration", problems)
 
 
 def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str] = tuple(COLUMNS)) -> DataFrame:
@@ -258,8 +320,8 @@ def score_errors() -> Any:
     )
 
 
-def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate: float) -> DataFrame:
-    """The columns of ``scores``."""
+def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> DataFrame:
+    """The columns of ``scores``, with the whole text and without slices."""
     tokens = F.coalesce("usage_input_tokens", "scored.counted_input_tokens")
     output_tokens = F.coalesce("usage_output_tokens", "scored.counted_output_tokens")
     from_log = F.col("usage_input_tokens").isNotNull() | F.col("usage_output_tokens").isNotNull()
@@ -267,9 +329,7 @@ def _score_columns(scored: DataFrame, *, now: datetime, store: str, sample_rate:
         F.col("usage_output_tokens").isNull() & output_tokens.isNotNull()
     )
     own = {
-        "prompt": stored_text(F.col("prompt"), store=store),
-        "response": stored_text(F.col("response"), store=store),
-        "slices": F.expr("CAST(map() AS map<string,string>)"),
+        "slices": F.lit(None).cast("map<string,string>"),
         "input_tokens": tokens,
         "output_tokens": output_tokens,
         "score_errors": score_errors(),
@@ -347,12 +407,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         config = read_config(options, trigger=options.trigger)
         spark = spark_session("inference-metrics score-responses")
+        locks = Locks(spark, config.output, "score-responses")
         if options.retry_quarantine:
-            done = retry_quarantine(spark, config)
+            with locks.step(SCORES.name):
+                done = retry_quarantine(spark, config)
             print(f"{done['tried']:,} rows of quarantine tried, {done['scored']:,} scored")
             return OK
-        query = start(spark, config, trigger=config.trigger, new_checkpoint=options.new_checkpoint)
-        query.awaitTermination()
+        with locks.held(HOP):
+            query = start(spark, config, trigger=config.trigger, new_checkpoint=options.new_checkpoint, locks=locks)
+            query.awaitTermination()
         return OK
 
     return run(work)

@@ -97,7 +97,7 @@ def common_rows(rows: DataFrame, config: Config) -> DataFrame:
         entities = settings.served_entities
     dialect = detect_dialect(rows.columns, dialect=settings.dialect)
     # A user's expression that fails on a row would stop the stream, and put the row's values into the error.
-    with _without_ansi(rows.sparkSession) if dialect == "columns" else nullcontext():
+    with without_ansi(rows.sparkSession) if dialect == "columns" else nullcontext():
         return with_common_columns(
             rows,
             dialect=dialect,
@@ -108,7 +108,7 @@ def common_rows(rows: DataFrame, config: Config) -> DataFrame:
 
 
 @contextmanager
-def _without_ansi(spark: SparkSession) -> Iterator[None]:
+def without_ansi(spark: SparkSession) -> Iterator[None]:
     """Expressions that are made within give NULL where they would fail on a row."""
     before = spark.conf.get("spark.sql.ansi.enabled") or "true"
     spark.conf.set("spark.sql.ansi.enabled", "false")

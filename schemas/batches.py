@@ -15,7 +15,8 @@ BATCHES = Table(
         ("rows_scored", "bigint", "Source rows that became rows of scores"),
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
-        ("rows_skipped", "bigint", "Source rows that are no traffic (feedback)"),
+        ("rows_skipped", "bigint", "Source rows that are no traffic (feedback), or older than retention.scores"),
+        ("rows_expired", "bigint", "Those of them that were older than retention.scores when they were read"),
         (
             "skipped_versions",
             "array<struct<version: bigint, operation: string, rows_inserted: bigint>>",
@@ -29,6 +30,8 @@ BATCHES = Table(
         ("score_seconds", "double", "Wall time of unpacking, scoring and the MERGE into scores"),
         ("lag_seconds", "double", "Age of the batch's newest request when it was written"),
         ("lateness", "map<string,bigint>", "Source rows by age when they were read"),
+        ("scores_purged", "map<string,bigint>", "Its requests that retention removed from scores, by UTC date"),
+        ("quarantine_purged", "map<string,bigint>", "Its rows that retention removed from quarantine, by UTC date"),
         ("finished_at", "timestamp", "When the batch was written (UTC)"),
     ),
     keys=("checkpoint_id", "batch_id"),

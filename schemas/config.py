@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,17 +31,18 @@ from schemas.errors import ConfigError
 from schemas.source import COMMON_COLUMNS, NEEDED
 
 AVAILABLE_NOW = "availableNow"
+OFF = "off"
 TEXT_KEY_VARIABLE = "TEXT_HASH_KEY"
 MAX_FILE_BYTES = 1 << 20
 
-_DURATION = re.compile(r"^([1-9]\d*) (second|minute|hour|day|week)s?$")
-_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "year": 365 * 86400}
+_DURATION = re.compile(rf"^([1-9]\d*) ({'|'.join(_UNIT_SECONDS)})s?$")
 _IDENTIFIER = re.compile(r"^[\w-]+$")
 
 
 def _duration(value: str) -> str:
     if not _DURATION.match(value):
-        raise ValueError("must be a whole number and a unit, for example '5 minutes' (second, minute, hour, day, week)")
+        raise ValueError(f"must be a whole number and a unit, for example '5 minutes' ({', '.join(_UNIT_SECONDS)})")
     return value
 
 
@@ -55,6 +56,17 @@ def _granularity(value: str) -> str:
     if 86400 % duration_seconds(_duration(value)):
         raise ValueError("must divide a UTC day evenly, for example '1 minute', '15 minutes', '6 hours' or '1 day'")
     return value
+
+
+def _days(value: str) -> str:
+    if duration_seconds(_duration(value)) % 86400:
+        raise ValueError("must be whole days, for example '90 days' or '3 years' (of 365 days)")
+    return value
+
+
+def _off(value: object) -> object:
+    """``off``, which YAML reads as false."""
+    return OFF if value is False else value
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,6 +103,10 @@ def _version_as_text(value: object) -> object:
 
 Duration = Annotated[str, AfterValidator(_duration)]
 Granularity = Annotated[str, AfterValidator(_granularity)]
+Days = Annotated[str, AfterValidator(_days)]
+Maintenance = Annotated[
+    str, BeforeValidator(_off), AfterValidator(lambda value: value if value == OFF else _days(value))
+]
 Trigger = Annotated[str, AfterValidator(_trigger)]
 SecretReference = Annotated[str, AfterValidator(_secret_reference)]
 TableName = Annotated[str, AfterValidator(_table_name)]
@@ -216,6 +232,48 @@ class Scoring(Settings):
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class SlicingExpr(Settings):
+    """An expression whose values are reported beside the whole: SQL over a row of ``scores`` with its whole text.
+
+    It is boolean, or has one of ``values``; everything else is reported under ``__other__``.
+    """
+
+    expr: Annotated[str, Field(min_length=1)]
+    values: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, values: object) -> object:
+        return {"expr": values} if isinstance(values, str) else values
+
+
+class Retention(Settings):
+    """How long rows are kept, in whole UTC days; None: for ever. Windows outlive the rows that they count."""
+
+    scores: Days | None = None
+    minute_metrics: Days | None = None
+    metrics: Days | None = None
+
+    @model_validator(mode="after")
+    def _windows_outlive_rows(self) -> Retention:
+        lengths = [self.scores, self.minute_metrics, self.metrics]
+        rows, minutes, all_ = (float("inf") if one is None else duration_seconds(one) for one in lengths)
+        if rows > minutes or minutes > all_:
+            raise ValueError("must be scores <= minute_metrics <= metrics (what is not set is kept for ever)")
+        return self
+
+    def horizon(self, what: Literal["scores", "minute_metrics", "metrics"], today: date) -> date | None:
+        """The first UTC date that is kept; None: all are."""
+        length = getattr(self, what)
+        return None if length is None else today - timedelta(seconds=duration_seconds(length))
+
+
+def _different(value: tuple[SlicingExpr, ...]) -> tuple[SlicingExpr, ...]:
+    if len({one.expr for one in value}) < len(value):
+        raise ValueError("must be different ones")
+    return value
+
+
 class Text(Settings):
     """What text the tables may hold, and the key of its hashes."""
 
@@ -254,6 +312,10 @@ class Config(Settings):
         "1 hour",
         "1 day",
     )
+    retention: Retention = Retention()
+    maintenance: Maintenance = "1 day"
+    max_models: Annotated[int, Field(gt=0)] = 1000
+    slicing_exprs: Annotated[tuple[SlicingExpr, ...], AfterValidator(_different)] = ()
     text: Text = Text()
     mlflow: MLflow = MLflow()
     serving: Serving = Serving()

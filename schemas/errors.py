@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 
 class MonitorError(Exception):
@@ -28,6 +29,16 @@ class ModelError(MonitorError):
 
 class TableError(MonitorError):
     """A table of the monitor is missing or is not what this version writes."""
+
+
+class LockedError(MonitorError):
+    """Another process is at work where only one may be; it is named."""
+
+    def __init__(self, name: str, holder: str, until: datetime) -> None:
+        super().__init__(
+            f"{name} is in use by {holder}, and two would do everything twice. Stop one of them; if that one no longer "
+            f"runs, its place is free at {until:%H:%M:%S} UTC"
+        )
 
 
 class JavaError(MonitorError):

@@ -71,7 +71,11 @@ PROFILE_METRICS = Table(
         ("sketch", "binary", "KLL sketch of the values (Apache DataSketches, doubles)"),
         ("scorer_fingerprint", "string", "What made the values; NULL for what no scorer makes"),
         ("revision", "int", "1 when written first, one more each time the figures changed"),
-        ("is_settled", "boolean", "Whether late rows are unlikely now; NULL: not judged yet"),
+        (
+            "is_settled",
+            "boolean",
+            "Whether late rows are unlikely now: its end is longer ago than 99 % of rows are late",
+        ),
         ("is_frozen", "boolean", "Whether rows that it counts have another scorer now (rescore); it is kept as it is"),
         ("updated_at", "timestamp", "When the row was last written (UTC)"),
     ),

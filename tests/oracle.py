@@ -78,3 +78,10 @@ def figures(values: pd.Series, weights: pd.Series) -> dict[str, Any]:
         "sum_w2x": math.fsum(w * w * x) if some else None,
         "sum_w2x2": math.fsum(w * w * x * x) if some else None,
     }
+
+
+def same(stored: Any, value: float | None) -> bool:
+    """Whether a stored figure is the expected one; a missing one is NULL or NaN."""
+    if value is None or math.isnan(value):
+        return stored is None or math.isnan(stored)
+    return bool(math.isclose(stored, value, rel_tol=1e-9, abs_tol=1e-12))

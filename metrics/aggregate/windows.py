@@ -87,7 +87,20 @@ def with_lost(windows: DataFrame, lost: DataFrame) -> DataFrame:
     return joined.select("l.*", F.col("r.scorer").isNotNull().alias("lost")).drop("start", "scorer")
 
 
-KEYS = (*GROUP, "end", "model_version", "column_name", "scorer_fingerprint")
+KEYS = (*GROUP, "end", "model_version", "slice_key", "slice_value", "column_name", "scorer_fingerprint")
+
+WHOLE_ONLY_SECONDS = 60
+"""Windows of up to this length are of all rows only, not of slices."""
+
+
+def _with_slices(rows: DataFrame) -> DataFrame:
+    """Each row once for the whole, and once per slicing expression with ``slice_key`` and ``slice_value``."""
+    whole = "named_struct('slice_key', CAST(NULL AS string), 'slice_value', CAST(NULL AS string))"
+    slices = f"""inline(concat(array({whole}), CASE
+        WHEN slices IS NULL OR unix_seconds(`end`) - unix_seconds(`start`) <= {WHOLE_ONLY_SECONDS} THEN array()
+        ELSE transform(map_entries(slices), e -> named_struct('slice_key', e.key, 'slice_value', e.value))
+    END))"""
+    return rows.select("*", F.expr(slices))
 
 
 def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: DataFrame | None = None) -> DataFrame:
@@ -108,13 +121,12 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     # A scored request stands for those of its like that were not.
     left_out = F.coalesce(F.when(F.col("status_code") == 200, F.col("sample_rate")), F.lit(1.0))
     versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
-    window = (*GROUP, "end")
+    window, slices = (*GROUP, "end"), ("slice_key", "slice_value")
     long = (
-        rows.withColumns(
-            {"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))}
-        )
-        .select(*window, F.explode(versions).alias("model_version"), "w", "sampled", "m")
-        .select(*window, "model_version", "w", "sampled", F.inline("m"), F.lit(True).alias("real"))
+        _with_slices(rows)
+        .withColumns({"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
+        .select(*window, *slices, F.explode(versions).alias("model_version"), "w", "sampled", "m")
+        .select(*window, *slices, "model_version", "w", "sampled", F.inline("m"), F.lit(True).alias("real"))
         .withColumn(
             "w", F.when(F.col("scorer_fingerprint").isNull(), F.col("w")).otherwise(F.col("w") / F.col("sampled"))
         )
@@ -167,8 +179,8 @@ def _profile_columns(groups: DataFrame) -> DataFrame:
         "endpoint_name",
         "model_name",
         "model_version",
-        F.lit(None).cast("string").alias("slice_key"),
-        F.lit(None).cast("string").alias("slice_value"),
+        "slice_key",
+        "slice_value",
         "column_name",
         "count",
         "num_nulls",

@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from jobs import aggregate_windows, score_responses
 from jobs.reconcile import reconcile
-from jobs.runtime import FAIL_POINT_VARIABLE
+from jobs.runtime import FAIL_POINT_VARIABLE, FAIL_POINTS
 from jobs.tables import table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -76,16 +78,42 @@ def test_killed_between_writes_and_restarted(
     assert (config_file.parent / "killed" / "dashboard" / "index.html").stat().st_size > 0
 
 
+def test_cut_off_at_each_point_in_turn(
+    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One history that breaks off at every point of both hops, each time at the next; by an error, in one process."""
+    config, _ = killed
+    reached: list[str] = []
+
+    def die_at(point: str) -> Callable[[str], None]:
+        def fail_point(name: str) -> None:
+            reached.append(name)
+            if name == point:
+                raise RuntimeError(f"cut off at {point}")
+
+        return fail_point
+
+    hops = [point for point in FAIL_POINTS if point != "after_page"]
+    for point in hops:
+        for hop in (score_responses, aggregate_windows):
+            monkeypatch.setattr(hop, "fail_point", die_at(point))
+        reached.clear()
+        with pytest.raises(Exception, match=f"cut off at {point}"):
+            run(spark, config)
+        assert reached[-1] == point
+    monkeypatch.undo()
+    run(spark, config)
+    assert_undisturbed(spark, config, undisturbed)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "point", ["after_scores", "after_quarantine", "after_batches", "before_windows", "after_windows"]
-)
+@pytest.mark.parametrize("point", FAIL_POINTS)
 def test_killed_at_each_point_and_restarted(
     spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], point: str
 ) -> None:
     config, config_file = killed
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
     windows = table_exists(spark, PROFILE_METRICS, config.output) and table(spark, PROFILE_METRICS, config).size > 0
-    assert windows == (point == "after_windows")
+    assert windows == (point in ("after_windows", "after_page"))
     assert monitor(config_file) == 0
     assert_undisturbed(spark, config, undisturbed)

@@ -9,7 +9,7 @@ import math
 import shutil
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -98,13 +98,7 @@ def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, monitored:
     assert set(stored) == set(expected)
     for key, figures in expected.items():
         for name, value in figures.items():
-            assert same(stored[key][name], value), (key, name, stored[key][name], value)
-
-
-def same(stored: Any, value: float | None) -> bool:
-    if value is None:
-        return stored is None or math.isnan(stored)
-    return bool(stored == pytest.approx(value, rel=1e-9, abs=1e-12))
+            assert oracle.same(stored[key][name], value), (key, name, stored[key][name], value)
 
 
 def test_quantiles_are_exact_on_few_values(spark: SparkSession, monitored: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def test_all_mistakes_are_reported_at_once_with_what_would_be_right() -> None:
         (GOOD | {"text": {"key": "hunter2"}}, "text.key: must name an environment variable"),
         (GOOD | {"text": {"key": "env:NOT_SET_ANYWHERE"}}, "names the environment variable NOT_SET_ANYWHERE"),
         (GOOD | {"text": {"store": "some"}}, "text.store: "),
+        (GOOD | {"retention": {"scores": "36 hours"}}, "retention.scores: must be whole days"),
+        (GOOD | {"retention": {"metrics": "3 years"}}, "retention: must be scores <= minute_metrics <= metrics"),
+        (
+            GOOD | {"retention": {"scores": "9 days", "minute_metrics": "8 days"}},
+            "retention: must be scores <= minute_metrics <= metrics",
+        ),
+        (GOOD | {"maintenance": "1 hour"}, "maintenance: must be whole days"),
+        (GOOD | {"slicing_exprs": [{"expr": ""}]}, "slicing_exprs.0.expr: "),
+        (GOOD | {"slicing_exprs": [{"expr": "a", "value": ["b"]}]}, "slicing_exprs.0.value: unknown"),
         (
             GOOD | {"source": {"path": "/a", "served_entities": {"e": {"model": "m"}}}},
             "source.served_entities.e.model: unknown",
@@ -81,6 +91,21 @@ def test_a_secret_in_a_file_is_not_repeated() -> None:
 @pytest.mark.parametrize("spelling", ["availableNow", "available-now", "availablenow"])
 def test_available_now_in_every_spelling(spelling: str) -> None:
     assert parse_config(GOOD | {"trigger": spelling}).trigger == AVAILABLE_NOW
+
+
+def test_days_are_counted_back_from_today() -> None:
+    values = {"scores": "90 days", "minute_metrics": "13 weeks", "metrics": "3 years"}
+    retention = parse_config(GOOD | {"retention": values}).retention
+    today = date(2026, 4, 1)
+    assert [retention.horizon(what, today) for what in ("scores", "minute_metrics", "metrics")] == [
+        date(2026, 1, 1), date(2025, 12, 31), date(2023, 4, 2),
+    ]  # fmt: skip
+    assert parse_config(GOOD).retention.horizon("scores", today) is None
+
+
+def test_maintenance_off_in_yaml(tmp_path: Path) -> None:
+    text = "source: {path: in}\noutput: {path: out}\nmaintenance: off"
+    assert load_config(write(tmp_path, text)).maintenance == "off"
 
 
 def write(folder: Path, text: str) -> str:

@@ -1,0 +1,211 @@
+"""Locks: one writer per table, and one driver per hop, kept in the table ``locks``.
+
+A hop's lock is held as long as its query stands, so that a second driver is refused. A table's lock is held for a step
+(a batch, a day of ``rescore``), so that another command can come between two steps. Delta's conflict detection makes
+an UPDATE of a lock's row atomic. Whoever holds a lock renews its lease; a process that ended without giving it back is
+known to be dead on its own machine, and elsewhere by its lease.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from jobs.runtime import LOG, described
+from jobs.tables import create_table, insert_new, local_frame, read_table, set_rows
+from schemas.errors import LockedError
+from schemas.locks import LOCKS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+
+    from schemas.config import Output
+
+LEASE = timedelta(minutes=10)
+"""Renewed every quarter of it. As long a dead process on another machine blocks its successor."""
+
+POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 3600.0
+"""So long a step waits for another process's step; the longest are batches of a backlog."""
+
+
+class Locks:
+    """The locks that this process holds, by name. Names that it holds already are not taken twice."""
+
+    def __init__(self, spark: SparkSession, output: Output, command: str) -> None:
+        self._spark, self._output, self._command = spark, output, command
+        self._owner = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
+        self._held: set[str] = set()
+        self._changes = threading.Lock()
+        self._done = threading.Event()
+
+    @contextmanager
+    def held(self, *names: str, wait: float = 0.0) -> Iterator[None]:
+        """Hold locks while the block runs.
+
+        Args:
+            names: Tables or hops.
+            wait: Seconds to wait for another process that holds one of them.
+
+        Raises:
+            LockedError: It still does.
+        """
+        wanted = sorted(set(names) - self._held)
+        if wanted:
+            self._take(wanted, wait=wait)
+        try:
+            yield
+        finally:
+            if wanted:
+                self._give_back(wanted)
+
+    def step(self, *names: str) -> AbstractContextManager[None]:
+        """``held`` for one step of a job: waits until another process has ended its own."""
+        return self.held(*names, wait=PATIENCE_SECONDS)
+
+    def maintained(self) -> dict[str, datetime]:
+        """When the tables were last tidied up, of those that ever had a lock."""
+        rows = read_table(self._spark, LOCKS, self._output).where("maintained_at IS NOT NULL").collect()
+        return {row["table_name"]: row["maintained_at"].astimezone(UTC) for row in rows}
+
+    def set_maintained(self, name: str, at: datetime) -> None:
+        """Note that a table was tidied up."""
+        self._set(F.col("table_name") == name, {"maintained_at": at})
+
+    def _take(self, names: Sequence[str], *, wait: float) -> None:
+        create_table(self._spark, LOCKS, self._output)
+        deadline, said = time.monotonic() + wait, False
+        while (holder := self._try(names)) is not None:
+            if time.monotonic() >= deadline:
+                raise LockedError(holder["table_name"], _named(holder), holder["lease_until"])
+            if not said:
+                LOG.info("waiting for %s, which is in use by %s", holder["table_name"], _named(holder))
+                said = True
+            time.sleep(POLL_SECONDS)
+        with self._changes:
+            self._held.update(names)
+            if self._held == set(names):
+                self._done = threading.Event()
+                threading.Thread(target=self._renew, args=(self._done,), daemon=True, name="locks").start()
+
+    def _try(self, names: Sequence[str]) -> dict[str, Any] | None:
+        """Take locks if all are free; else the row of one that is not."""
+        now = datetime.now(UTC)
+        mine = {
+            "owner": self._owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "command": self._command,
+            "acquired_at": now,
+            "lease_until": now + LEASE,
+        }
+        found = self._rows(names)
+        if busy := next((one for one in found if not _is_free(one, now)), None):
+            return busy
+        for one in found:
+            if one["owner"] is not None:
+                LOG.warning("%s: taking over from %s, which has ended", one["table_name"], _named(one))
+        if found:
+            self._set(reduce(or_, map(_as_found, found)), mine)
+        if missing := sorted(set(names) - {one["table_name"] for one in found}):
+            rows = [{"table_name": name, "maintained_at": now, **mine} for name in missing]
+            insert_new(local_frame(self._spark, rows, LOCKS.schema), LOCKS, self._output)
+        # Whoever came between has changed the row, or inserted it: then it is not as it was found.
+        busy = next((one for one in self._rows(names) if one["owner"] != self._owner), None)
+        if busy:
+            self._free(names)
+        return busy
+
+    def _rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        wanted = read_table(self._spark, LOCKS, self._output).where(F.col("table_name").isin(list(names)))
+        rows = [row.asDict() for row in wanted.collect()]
+        return [one | {key: one[key].astimezone(UTC) for key in ("acquired_at", "lease_until")} for one in rows]
+
+    def _set(self, condition: Column, values: dict[str, Any]) -> None:
+        set_rows(self._spark, LOCKS, self._output, condition, {key: F.lit(value) for key, value in values.items()})
+
+    def _mine(self, names: Sequence[str]) -> Column:
+        return F.col("table_name").isin(list(names)) & (F.col("owner") == self._owner)
+
+    def _free(self, names: Sequence[str]) -> None:
+        self._set(self._mine(names), {"owner": None, "lease_until": datetime.now(UTC)})
+
+    def _give_back(self, names: Sequence[str]) -> None:
+        with self._changes:
+            self._held.difference_update(names)
+            if not self._held:
+                self._done.set()
+        try:
+            self._free(names)
+        except Exception as error:  # the session may be gone by now; what is left is a lease that ends
+            LOG.warning("locks could not be given back (%s): %s", ", ".join(names), described(error))
+
+    def _renew(self, done: threading.Event) -> None:
+        while not done.wait(LEASE.total_seconds() / 4):
+            with self._changes:
+                names = sorted(self._held)
+            try:
+                self._set(self._mine(names), {"lease_until": datetime.now(UTC) + LEASE})
+            except Exception as error:
+                LOG.warning("locks could not be renewed, and are tried again: %s", described(error))
+
+
+def _named(holder: dict[str, Any]) -> str:
+    since = f"{holder['acquired_at']:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{holder['command']} (host {holder['host']}, process {holder['pid']}, since {since})"
+
+
+def _as_found(row: dict[str, Any]) -> Column:
+    """Whether a lock's row is still the one that was read."""
+    same = F.col("owner").eqNullSafe(F.lit(row["owner"])) & (F.col("lease_until") == row["lease_until"])
+    condition: Column = same & (F.col("table_name") == row["table_name"])
+    return condition
+
+
+def _is_free(found: dict[str, Any], now: datetime) -> bool:
+    return found["owner"] is None or found["lease_until"] <= now or _is_dead(found["owner"])
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the process is one of this machine's, and has ended."""
+    machine, pid, started, _ = owner.split("/")
+    return machine == _machine() and _started(int(pid)) != started
+
+
+def _machine() -> str:
+    """This machine since it was started, and its space of process ids: containers count from 1, each for itself."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str:
+    """When a process was started, as its system counts it; "alive" where that can't be told, "ended" for none."""
+    try:
+        # After the name, which may hold anything: state, …, and as the 20th the start time.
+        fields: Sequence[str] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "ended" if fields[0] in "ZX" else fields[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return "ended"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "ended"
+    except PermissionError:
+        pass
+    return "alive"

@@ -1,0 +1,124 @@
+"""Maintenance: removes what is older than ``retention`` says, and tidies up the tables' files.
+
+The monitor's tick does it once per ``maintenance`` (a day), each table under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from jobs.aggregate_windows import settle_windows
+from jobs.locks import Locks
+from jobs.runtime import LOG
+from jobs.tables import delete_rows, identifier, merge, read_table, table_exists
+from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
+from schemas import Table
+from schemas.batches import BATCHES
+from schemas.config import OFF, Config, duration_seconds
+from schemas.forgotten import FORGOTTEN
+from schemas.locks import LOCKS
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+BELONGS: Mapping[Table, tuple[Table, ...]] = {
+    SCORES: (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS),
+    PROFILE_METRICS: (PROFILE_METRICS,),
+}
+"""Tables by the one whose lock is held."""
+
+RECENT = timedelta(days=8)
+"""Of partitioned tables, files of so many days are packed: older ones were, and late rows to them are few."""
+
+
+def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime | None = None) -> list[str]:
+    """Do what is due; the names of the tables that it was due for. Safe to cut off at any point, and to repeat."""
+    now = now or datetime.now(UTC)
+    if config.maintenance == OFF:
+        return []
+    every = timedelta(seconds=duration_seconds(config.maintenance))
+    last = locks.maintained()
+    due = [table for table in BELONGS if table.name in last and now - last[table.name] >= every]
+    for table in due:
+        with locks.step(table.name):
+            if table is SCORES:
+                purge_scores(spark, config, now.date())
+            else:
+                purge_windows(spark, config, now.date())
+                settle_windows(spark, config, everything=True)
+            for one in BELONGS[table]:
+                if table_exists(spark, one, config.output):
+                    _tidy_up(spark, config, one, now.date())
+            locks.set_maintained(table.name, now)
+    return [table.name for table in due]
+
+
+def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, int]:
+    """Remove rows of ``scores`` and ``quarantine`` that are older than ``retention.scores``.
+
+    ``batches`` is told first how many of each batch and date, so that the account goes on balancing.
+
+    Returns:
+        Rows removed, by table.
+    """
+    removed: dict[str, int] = {}
+    horizon = config.retention.horizon("scores", today)
+    if horizon is None:
+        return removed
+    row_date = F.coalesce(F.to_date("request_time"), F.to_date("quarantined_at"))
+    of: tuple[tuple[Table, Column, str], ...] = (
+        (SCORES, F.col("request_date"), "request_id"),
+        (QUARANTINE, row_date, "source_row_hash"),
+    )
+    for table, day, key in of:
+        expired = read_table(spark, table, config.output).where(day < F.lit(horizon))
+        count = expired.count()
+        if not count:
+            continue
+        _note_purged(expired.withColumn("day", day.cast("string")), f"{table.name}_purged", key, config)
+        delete_rows(spark, table, config.output, day < F.lit(horizon))
+        removed[table.name] = count
+        LOG.info("retention: removed %d rows before %s from %s", count, horizon, table.name)
+    return removed
+
+
+def _note_purged(expired: DataFrame, column: str, key: str, config: Config) -> None:
+    """Set, per batch and date, how many of its requests go; setting it twice is the same."""
+    ids = list(BATCHES.keys)
+    counts = (
+        expired.groupBy(*ids, "day")
+        .agg(F.count_distinct(key).alias("n"))
+        .groupBy(*ids)
+        .agg(F.map_from_entries(F.collect_list(F.struct("day", "n"))).alias(column))
+    )
+    others = f"map_filter(coalesce(t.{column}, map()), (k, v) -> NOT map_contains_key(s.{column}, k))"
+    both = f"map_concat({others}, s.{column})"
+    merge(counts, BATCHES, config.output).whenMatchedUpdate(set={column: F.expr(both)}).execute()
+
+
+def purge_windows(spark: SparkSession, config: Config, today: date) -> None:
+    """Remove windows that are older than ``retention.minute_metrics`` and ``retention.metrics`` say."""
+    minutes = [one for one in config.granularities if duration_seconds(one) <= WHOLE_ONLY_SECONDS]
+    wanted = (
+        ("minute_metrics", F.col("granularity").isin(minutes)),
+        ("metrics", F.lit(True)),
+    )
+    for what, which in wanted:
+        horizon = config.retention.horizon(what, today)  # type: ignore[arg-type]
+        if horizon is not None:
+            delete_rows(spark, PROFILE_METRICS, config.output, (F.col("window_date") < F.lit(horizon)) & which)
+
+
+def _tidy_up(spark: SparkSession, config: Config, table: Table, today: date) -> None:
+    """Pack small files, and remove those that no version within ``delta.deletedFileRetentionDuration`` needs."""
+    name = identifier(table, config.output)
+    recent = f" WHERE {table.partition_by} >= DATE'{today - RECENT}'" if table.partition_by else ""
+    spark.sql(f"OPTIMIZE {name}{recent}")
+    spark.sql(f"VACUUM {name}")

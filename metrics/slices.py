@@ -1,0 +1,36 @@
+"""Slices: the value of each slicing expression for a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from schemas.config import SlicingExpr
+
+OTHER = "__other__"
+"""Slice of rows whose value is not among the listed ones, or is NULL."""
+
+
+def with_slices(rows: DataFrame, exprs: Sequence[SlicingExpr]) -> DataFrame:
+    """Fills ``slices``: by expression its value as text.
+
+    Each row is in exactly one slice of each expression, so that the slices of one sum up to the whole.
+
+    Raises:
+        AnalysisException: An expression can't be used.
+    """
+    pairs = [part for one in exprs for part in (F.lit(one.expr), _value(one))]
+    slices = F.create_map(*pairs) if pairs else F.expr("map()")
+    return rows.withColumn("slices", slices.cast("map<string,string>"))
+
+
+def _value(one: SlicingExpr) -> Column:
+    value = F.expr(f"({one.expr})")
+    known = one.values or ("true", "false")
+    text = value.cast("string") if one.values else value.cast("boolean").cast("string")
+    return F.when(text.isin(list(known)), text).otherwise(F.lit(OTHER))

@@ -1,0 +1,160 @@
+"""Locks: one driver per hop, one writer per table, and what becomes of those of a process that died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import locks as module
+from jobs import monitor
+from jobs.locks import Locks
+from jobs.tables import set_rows
+from schemas.config import Output
+from schemas.errors import LockedError
+from schemas.locks import LOCKS
+from tests.spine import table
+from tests.traffic import append, config_in, row
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    return Output(path=str(tmp_path / "tables"))
+
+
+def test_a_second_owner_is_refused_until_the_first_gives_it_back(spark: SparkSession, output: Output) -> None:
+    first, second = Locks(spark, output, "monitor"), Locks(spark, output, "rescore")
+    with first.held("scores", "profile_metrics"):
+        with first.held("scores"):  # its own
+            pass
+        refused = pytest.raises(LockedError, match=rf"^scores is in use by monitor \(host .*, process {os.getpid()}, ")
+        with refused, second.held("another", "scores"):
+            pass
+        with second.held("another"):
+            pass
+    with second.held("scores"):
+        rows = {one["table_name"]: one for one in spark.read.format("delta").load(f"{output.path}/locks").collect()}
+        assert sorted(rows) == ["another", "profile_metrics", "scores"]
+        assert (rows["scores"]["command"], rows["scores"]["pid"]) == ("rescore", os.getpid())
+        assert (rows["another"]["owner"], rows["profile_metrics"]["owner"]) == (None, None)
+
+
+def test_one_that_waits_gets_it(spark: SparkSession, output: Output, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="inference_metrics")
+    order: list[str] = []
+    first, second = Locks(spark, output, "monitor"), Locks(spark, output, "forget")
+
+    def wait() -> None:
+        with second.step("scores"):
+            order.append("second")
+
+    with first.held("scores"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while "waiting for scores, which is in use by monitor" not in caplog.text:
+            time.sleep(0.1)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+
+
+def test_of_several_at_once_one_gets_it(spark: SparkSession, output: Output) -> None:
+    with Locks(spark, output, "before").held("scores"):
+        pass
+    together, refused, holders = threading.Barrier(3), [], []
+
+    def take(number: int) -> None:
+        locks = Locks(spark, output, f"driver {number}")
+        together.wait()
+        try:
+            with locks.held("scores"):
+                holders.append(number)
+                together.wait()
+        except LockedError as error:
+            refused.append(str(error))
+            together.wait()
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (holder,) = holders
+    assert len(refused) == 2
+    assert all(f"in use by driver {holder} " in one for one in refused)
+
+
+def test_a_process_that_died_is_succeeded_at_once_on_its_machine_only(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = Locks(spark, output, "monitor")
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    machine, _, _, mark = dead._owner.split("/")
+    dead._owner = f"{machine}/{process.pid}/{module._started(process.pid)}/{mark}"
+    entered = dead.held("scores")
+    entered.__enter__()
+    after = Locks(spark, output, "monitor")
+    with pytest.raises(LockedError):
+        after._take(["scores"], wait=0)
+    process.kill()  # and nobody has asked yet what became of it: a zombie is dead, too
+    while module._started(process.pid) != "ended":
+        time.sleep(0.1)
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(module, "_machine", lambda: "another machine")
+        with pytest.raises(LockedError, match="its place is free at "):
+            Locks(spark, output, "monitor")._take(["scores"], wait=0)
+    with after.held("scores"):
+        assert "scores: taking over from monitor (host " in caplog.text
+    process.wait()
+
+
+def test_a_lease_that_is_over_frees_the_lock_elsewhere_too(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Locks(spark, output, "monitor")
+    first.held("scores").__enter__()
+    past = F.lit(datetime.now(UTC) - timedelta(seconds=1))
+    set_rows(spark, LOCKS, output, F.lit(True), {"lease_until": past})
+    monkeypatch.setattr(module, "_machine", lambda: "another machine")
+    with Locks(spark, output, "monitor").held("scores"):
+        pass
+
+
+def test_what_is_held_is_renewed(spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEASE", timedelta(seconds=8))
+
+    def lease() -> datetime:
+        rows = spark.read.format("delta").load(f"{output.path}/locks").collect()
+        return max(datetime.fromisoformat(str(one["lease_until"])) for one in rows)
+
+    with Locks(spark, output, "monitor").held("scores"):
+        begun = lease()
+        while lease() == begun:
+            time.sleep(0.5)
+        assert lease() > begun
+
+
+def test_a_second_monitor_is_refused(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier)
+    append(spark, config, [row("a")])
+    with Locks(spark, config.output, "monitor").held(*monitor.HOPS):
+        with pytest.raises(LockedError, match="is in use by monitor"):
+            monitor.run_once(spark, config)
+        with pytest.raises(LockedError, match="is in use by monitor"):
+            monitor.run_standing(spark, config, threading.Event())
+    assert not (tmp_path / "tables" / "scores").exists(), "refused before the first write"
+    assert table(spark, LOCKS, config)["owner"].isna().all()

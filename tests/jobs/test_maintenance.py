@@ -1,0 +1,145 @@
+"""Retention and tidying up: rows go, what they came to stays, and the account goes on balancing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import score_responses
+from jobs.locks import Locks
+from jobs.maintenance import maintain, purge_scores
+from jobs.metrics import metrics_between
+from jobs.reconcile import reconcile
+from jobs.tables import read_table
+from schemas.batches import BATCHES
+from schemas.config import Config
+from schemas.errors import ConfigError
+from schemas.locks import LOCKS
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+from tests.spine import copy_of, run, table
+from tests.traffic import START, append, config_in, row
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+NOW = datetime.now(UTC)
+OLD, RECENT = NOW - timedelta(days=100) - START, NOW - timedelta(days=2) - START
+RETENTION = {"scores": "90 days", "minute_metrics": "95 days"}
+FATES = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped", "rows_expired"]
+
+
+@pytest.fixture(scope="module")
+def begun(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """A monitor that keeps everything, with two batches of old and new rows."""
+    config = config_in(tmp_path_factory.mktemp("kept"), language_model, classifier)
+    append(spark, config, [row("old", at=OLD), row("old broken", at=OLD, request="{"), row("new", at=RECENT)])
+    run(spark, config)
+    append(spark, config, [row("old too", at=OLD), row("newer", at=RECENT)])
+    run(spark, config)
+    return config
+
+
+@pytest.fixture
+def monitored(begun: Config, tmp_path: Path) -> Config:
+    values = copy_of(begun, tmp_path).model_dump(by_alias=True)
+    return Config.model_validate(values | {"retention": RETENTION})
+
+
+def windows(spark: SparkSession, config: Config) -> pd.DataFrame:
+    df = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start"))
+    frame: pd.DataFrame = df.where("column_name = 'requests'").toPandas()
+    columns = ["granularity", "start", "model_version", "count", "revision"]
+    return frame[columns].sort_values(columns[:3], ignore_index=True)
+
+
+def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Config) -> None:
+    before = windows(spark, monitored)
+    assert before["start"].min() < pd.Timestamp(NOW.date() - timedelta(days=95))
+    assert purge_scores(spark, monitored, NOW.date()) == {"scores": 2, "quarantine": 1}
+    assert purge_scores(spark, monitored, NOW.date()) == {}
+    assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["new", "newer"]
+    assert table(spark, QUARANTINE, monitored).empty
+    account = reconcile(spark, monitored)
+    assert (account.problems, account.rows["source_rows"], account.rows["past_retention"]) == ([], 2, 3)
+    pd.testing.assert_frame_equal(windows(spark, monitored), before)
+
+    # Later ones are skipped before they are scored, and so is what is read again.
+    append(spark, monitored, [row("old at last", at=OLD), row("old junk", at=OLD, request="{"), row("last", at=RECENT)])
+    run(spark, monitored)
+    score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
+    assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["last", "new", "newer"]
+    ledger = table(spark, BATCHES, monitored).sort_values("finished_at")
+    assert ledger[FATES].values.tolist() == [
+        [3, 2, 1, 0, 0, 0], [2, 2, 0, 0, 0, 0], [3, 1, 0, 0, 2, 2], [8, 0, 0, 3, 5, 5],
+    ]  # fmt: skip
+    account = reconcile(spark, monitored)
+    assert (account.problems, account.rows["source_rows"], account.rows["past_retention"]) == ([], 3, 5)
+    old = before["start"] < pd.Timestamp(NOW.date() - timedelta(days=90))
+    after = windows(spark, monitored)
+    pd.testing.assert_frame_equal(after[after["start"].isin(before[old]["start"])].reset_index(drop=True), before[old])
+
+
+def test_a_purge_that_was_cut_off_is_repeated(
+    spark: SparkSession, monitored: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed, pytest.raises(RuntimeError):
+        killed.setattr("jobs.maintenance.delete_rows", die)
+        purge_scores(spark, monitored, NOW.date())
+    assert purge_scores(spark, monitored, NOW.date()) == {"scores": 2, "quarantine": 1}
+    assert reconcile(spark, monitored).problems == []
+
+
+def test_a_row_that_is_lost_is_no_purge(spark: SparkSession, monitored: Config) -> None:
+    purge_scores(spark, monitored, NOW.date())
+    spark.sql(f"DELETE FROM delta.`{monitored.output.path}/scores` WHERE request_id = 'new'")
+    problems = reconcile(spark, monitored).problems
+    assert any("scores holds 1 of its rows" in one for one in problems)
+    assert any("in no table: new" in one for one in problems)
+
+
+def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Config) -> None:
+    locks = Locks(spark, monitored.output, "monitor")
+    with locks.held("scores", "profile_metrics"):
+        pass
+    assert maintain(spark, monitored, locks) == [], "not on the first day"
+
+    def files(name: str) -> int:
+        return int(spark.sql(f"DESCRIBE DETAIL delta.`{monitored.output.path}/{name}`").collect()[0]["numFiles"])
+
+    rows, before = table(spark, SCORES, monitored), windows(spark, monitored)
+    recent = sorted(rows["request_id"])[:2]
+    assert (recent, files("scores")) == (["new", "newer"], 4)
+    tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=1)
+    off = monitored.model_copy(update={"maintenance": "off"})
+    assert maintain(spark, off, locks, now=tomorrow) == []
+    assert maintain(spark, monitored, locks, now=tomorrow) == ["scores", "profile_metrics"]
+    assert maintain(spark, monitored, locks, now=tomorrow) == []
+    assert sorted(table(spark, SCORES, monitored)["request_id"]) == recent
+    assert files("scores") == 1
+    assert table(spark, LOCKS, monitored)["owner"].isna().all()
+    # Of the windows of old days, those of minutes went.
+    gone = (before["granularity"] == "1 minute") & (before["start"] < pd.Timestamp(NOW.date() - timedelta(days=95)))
+    assert gone.any()
+    pd.testing.assert_frame_equal(windows(spark, monitored), before[~gone].reset_index(drop=True))
+    assert reconcile(spark, monitored).problems == []
+
+    # What is no longer there is not silently left out of a range.
+    day = (NOW - timedelta(days=100)).replace(hour=0, minute=0, second=0, microsecond=0)
+    (whole,) = metrics_between(spark, monitored, day, day + timedelta(days=1), columns=["requests"]).collect()
+    assert whole["count"] == 2
+    with pytest.raises(
+        ConfigError, match=r"needs windows of 1 minute before .*; retention.minute_metrics removes them"
+    ):
+        metrics_between(spark, monitored, day, day + timedelta(minutes=1))

@@ -1,0 +1,120 @@
+"""Slices: expressions over the whole row and text, their windows, and what becomes of them when scores change."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from jobs import aggregate_windows, rescore, score_responses
+from jobs.reconcile import reconcile
+from jobs.tables import read_table
+from metrics.slices import OTHER
+from schemas.config import Config
+from schemas.errors import ConfigError
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.scores import SCORES
+from tests import oracle
+from tests.spine import COMMITS, run, table
+from tests.traffic import append, config_in
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CATS = "prompt LIKE '%cat%'"
+FIRST_WORD = "element_at(split(prompt, ' '), 1)"
+TOXIC = "response_toxicity > 0.5"
+FAILS = "100 / (status_code - 200) > 0"
+EXPRS: list[Any] = [CATS, {"expr": FIRST_WORD, "values": ["hello", "the"]}, TOXIC, FAILS]
+
+
+@pytest.fixture(scope="module")
+def sliced(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """The spine's month in small in one batch, with slices and without text."""
+    config = config_in(tmp_path_factory.mktemp("sliced"), language_model, classifier, slicing_exprs=EXPRS)
+    for commit in COMMITS:
+        append(spark, config, commit)
+    run(spark, config)
+    return config
+
+
+def windows(spark: SparkSession, config: Config) -> pd.DataFrame:
+    df = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start"))
+    frame: pd.DataFrame = df.toPandas()
+    return frame
+
+
+def test_each_row_has_one_value_of_each_expression(spark: SparkSession, sliced: Config) -> None:
+    scores = table(spark, SCORES, sliced).set_index(["request_id", "exchange_index"])
+    slices = {key: dict(one) for key, one in scores["slices"].items()}
+    assert {key: one[CATS] for key, one in slices.items() if one[CATS] == "true"} == {("batch", 0): "true"}
+    assert {key[0]: one[FIRST_WORD] for key, one in slices.items() if key[1] == 0} == {
+        "a": "hello", "b": OTHER, "c": "hello", "d": "hello", "error": "hello", "empty": OTHER, "e": "hello",
+        "late": "hello", "batch": "the",
+    }  # fmt: skip
+    assert {key[0] for key, one in slices.items() if one[FAILS] != OTHER} == {"error"}, "an error is no value"
+    assert slices["error", 0][TOXIC] == OTHER, "NULL is none of the values"
+    assert scores["prompt"].isna().all(), "text that is not stored can be sliced by"
+
+
+def test_windows_of_a_slice_equal_a_recomputation_in_pandas(spark: SparkSession, sliced: Config) -> None:
+    stored, scores = windows(spark, sliced), table(spark, SCORES, sliced)
+    names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
+    longer = [one for one in sliced.granularities if one != "1 minute"]
+    for expr in (CATS, FIRST_WORD, TOXIC, FAILS):
+        values = scores["slices"].map(lambda slices, expr=expr: dict(slices)[expr])
+        for value in values.unique():
+            mine = stored[(stored["slice_key"] == expr) & (stored["slice_value"] == value)]
+            found = {tuple(one[name] for name in names): one for one in mine.to_dict("records")}
+            expected = oracle.profile(scores[values == value].reset_index(drop=True), longer)
+            assert set(found) == set(expected)
+            for key, figures in expected.items():
+                for name in ("count", "num_nulls", "sum", "weighted_count"):
+                    if name in figures:
+                        assert oracle.same(found[key][name], figures[name]), (expr, value, key, name)
+    assert set(stored[stored["slice_key"].isna()]["granularity"]) == set(sliced.granularities)
+    assert reconcile(spark, sliced).problems == []
+
+
+def test_slices_of_an_expression_sum_up_to_the_whole(spark: SparkSession, sliced: Config) -> None:
+    requests = windows(spark, sliced).query("column_name == 'requests' and granularity != '1 minute'")
+    keys = ["granularity", "start", "model_version"]
+    whole = requests[requests["slice_key"].isna()].set_index(keys)["sum"].sort_index()
+    for _, slices in requests.groupby("slice_key"):
+        pd.testing.assert_series_equal(slices.groupby(keys)["sum"].sum(), whole)
+
+
+def test_slices_by_a_score_follow_it(spark: SparkSession, sliced: Config) -> None:
+    values = sliced.model_dump(by_alias=True)
+    values["scoring"]["toxicity"]["label"] = "nothate"
+    config = Config.model_validate(values)
+    before = table(spark, SCORES, sliced).set_index(["request_id", "exchange_index"])["slices"].map(dict)
+    assert rescore.rescore(spark, config, since=date(2026, 4, 1), until=date(2026, 4, 2)).days == 2
+    after = table(spark, SCORES, config).set_index(["request_id", "exchange_index"])["slices"].map(dict)
+    other = {"true": "false", "false": "true", OTHER: OTHER}
+    for key, slices in after.items():
+        assert slices == before[key] | {TOXIC: other[before[key][TOXIC]]}
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    assert reconcile(spark, config).problems == []
+    test_slices_of_an_expression_sum_up_to_the_whole(spark, config)
+
+
+def test_mistakes_are_listed_before_anything_is_written(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    wrong = ["no_such_column > 1", "prompt", "count(*) > 1", "prompt >", CATS]
+    config = config_in(tmp_path, language_model, classifier, slicing_exprs=wrong)
+    append(spark, config, COMMITS[0])
+    with pytest.raises(ConfigError) as error:
+        score_responses.start(spark, config, trigger="availableNow")
+    assert [problem.split(":")[0] for problem in error.value.problems] == [f"slicing_exprs.{i}" for i in range(4)]
+    assert "list its values (got 'prompt')" in error.value.problems[1]
+    assert not (tmp_path / "tables").exists()
+    with pytest.raises(ConfigError, match="must be different ones"):
+        config_in(tmp_path, language_model, classifier, slicing_exprs=[CATS, {"expr": CATS}])

@@ -1,0 +1,331 @@
+"""A monitor that is killed again and again, at random, while rows arrive in disorder, twice and late.
+
+    python -m tests.soak --kills 20 --seed 1
+
+Each round one or two commits arrive and a monitor is started; it dies in one of several ways, drawn by the seed:
+SIGKILL of driver and JVM at a random moment, SIGKILL at a named fail point, SIGKILL of the JVM alone, SIGTERM, or
+SIGKILL of a Python worker, which must not end it. A last monitor runs to the end. Then everything is recomputed from
+the source by another hand (pandas, and the scorers without Spark), and compared. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from pyspark.sql import functions as F
+from tqdm import tqdm
+
+from jobs.reconcile import reconcile
+from jobs.runtime import FAIL_POINT_VARIABLE, FAIL_POINTS, spark_session
+from jobs.score_responses import scorer_settings
+from metrics.score.exchanges import load_scorers, score_exchanges
+from schemas.config import Config
+from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
+from schemas.scores import SCORES
+from tests import oracle
+from tests.models import WORDS, save_classifier, save_language_model
+from tests.spine import table
+from tests.traffic import append, config_in, row, settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+BEGUN = "checkpoint "
+"""What the monitor's log says when its query is about to start."""
+
+WAYS = {"kill": 5, "fail point": 4, "kill the JVM": 1, "terminate": 1, "kill a worker": 1}
+"""How a monitor dies, and how often in comparison."""
+
+MOMENTS = 25.0
+"""Seconds after the start of its query within which a monitor is killed."""
+
+
+@dataclass
+class Traffic:
+    """Rows of two versions within a few minutes of four days; some come late, some twice, some can't be read."""
+
+    draw: random.Random
+    sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def commit(self) -> list[dict[str, Any]]:
+        """Some new rows, and some that were sent before."""
+        new = [self._row(f"request {len(self.sent) + i}") for i in range(self.draw.randrange(4, 12))]
+        again = self.draw.choices(self.sent, k=self.draw.randrange(4)) if self.sent else []
+        self.sent += new
+        mixed = [*new, *again]
+        self.draw.shuffle(mixed)
+        return mixed
+
+    def _row(self, request_id: str) -> dict[str, Any]:
+        draw = self.draw
+        late = timedelta(days=-draw.choice((40, 90))) if draw.random() < 0.08 else timedelta(0)
+        at = timedelta(days=draw.randrange(4), minutes=draw.choice((0, 1, 2, 7, 61, 62)), seconds=draw.randrange(60))
+        common: dict[str, Any] = {
+            "at": late + at,
+            "version": draw.choice("67"),
+            "fraction": draw.choice((1.0, 1.0, 0.5, 0.1, None)),
+            "milliseconds": draw.randrange(50, 5000),
+        }
+        fate = draw.random()
+        if fate < 0.06:
+            return row(request_id, request='{"messages": [{"role": "us', **common)
+        if fate < 0.12:
+            return row(
+                request_id, status=500, response_body='{"error_code": "INTERNAL"}', prompt=self._text(), **common
+            )
+        if fate < 0.2:
+            texts = [self._text() for _ in range(draw.randrange(2, 5))]
+            request = json.dumps({"dataframe_records": [{"query": text} for text in texts]})
+            answers = json.dumps({"predictions": [self._text() for _ in texts]})
+            return row(request_id, request=request, response_body=answers, **common)
+        return row(request_id, prompt=self._text(), response=self._text(), **common)
+
+    def _text(self) -> str:
+        return " ".join(self.draw.choices(WORDS.split(), k=self.draw.randrange(1, 12)))
+
+
+class Monitor:
+    """A standing monitor in a process group of its own."""
+
+    def __init__(self, config_file: Path, log: Path, *options: str, fail_point: str = "") -> None:
+        self._log, self._skip = log, log.stat().st_size if log.exists() else 0
+        command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), *options]
+        with log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=stream,
+                env=os.environ | {FAIL_POINT_VARIABLE: fail_point},
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        """What it has logged."""
+        return self._log.read_bytes()[self._skip :].decode("utf-8", "replace")
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has logged a text, or has ended."""
+        while text not in self.said() and self.process.poll() is None:
+            time.sleep(0.2)
+
+    def children(self) -> dict[int, str]:
+        """All processes below it, by their command lines."""
+        parents, commands = {}, {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+                except OSError:
+                    continue
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {pid: commands[pid] for pid in found - {self.process.pid}}
+
+    def kill_all(self) -> None:
+        """SIGKILL to driver, JVM and workers, as when the machine goes down."""
+        pids = [self.process.pid, *self.children()]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+
+def die(way: str, config_file: Path, log: Path, draw: random.Random) -> bool:
+    """Run a monitor until it dies in this way; whether something was killed."""
+    point = draw.choice(FAIL_POINTS) if way == "fail point" else ""
+    monitor = Monitor(config_file, log, "--trigger", "1 second", fail_point=point)
+    try:
+        monitor.wait_for(BEGUN)
+        if way == "fail point":
+            return monitor.process.wait() == -signal.SIGKILL
+        time.sleep(draw.uniform(0, MOMENTS))
+        if way == "terminate":
+            monitor.process.terminate()
+            assert monitor.process.wait() == 0, monitor.said()[-3000:]
+            return True
+        if way == "kill the JVM":
+            (jvm,) = [pid for pid, command in monitor.children().items() if "org.apache.spark" in command]
+            os.kill(jvm, signal.SIGKILL)
+            assert monitor.process.wait() != 0, "a monitor whose JVM died ends with an error"
+            return True
+        if way == "kill a worker":
+            below = monitor.children()
+            daemons = {pid for pid, command in below.items() if "metrics.score.daemon" in command}
+            workers = sorted(daemons)[1:]  # the daemon is the oldest; the others were forked from it
+            if not workers:
+                return False
+            os.kill(draw.choice(workers), signal.SIGKILL)
+            monitor.wait_for("windows ")
+            assert monitor.process.poll() is None, monitor.said()[-3000:]
+            return True
+        return True
+    finally:
+        monitor.kill_all()
+
+
+def expected_scores(rows: list[dict[str, Any]], config: Config) -> tuple[pd.DataFrame, int]:
+    """What ``scores`` has to hold of the source's rows, and how many rows belong into quarantine."""
+    scorers = load_scorers(scorer_settings(config))
+    exchanges = []
+    broken = 0
+    for one in {one["databricks_request_id"]: one for one in rows}.values():
+        try:
+            request = json.loads(one["request"])
+        except ValueError:
+            broken += 1
+            continue
+        response = json.loads(one["response"])
+        if "messages" in request:
+            choices = response.get("choices")
+            pairs = [(request["messages"][-1]["content"], choices[0]["message"]["content"] if choices else None)]
+        else:
+            pairs = list(zip((r["query"] for r in request["dataframe_records"]), response["predictions"], strict=True))
+        exchanges += [
+            {
+                "request_id": one["databricks_request_id"],
+                "exchange_index": i,
+                "request_time": pd.Timestamp(one["timestamp_ms"], unit="ms"),
+                "model_version": one["request_metadata"]["model_version"],
+                "status_code": one["status_code"],
+                "error_code": response.get("error_code"),
+                "sampling_fraction": one["sampling_fraction"],
+                "execution_duration_ms": one["execution_time_ms"],
+                "prompt": prompt,
+                "response": answer,
+            }
+            for i, (prompt, answer) in enumerate(pairs)
+        ]
+    frame = pd.DataFrame(exchanges)
+    prompts, responses = ([None if pd.isna(text) else text for text in frame[name]] for name in ("prompt", "response"))
+    scored = score_exchanges(
+        scorers,
+        prompts=prompts,
+        responses=responses,
+        contexts=[json.dumps([{"role": "user", "content": text}]) for text in prompts],
+        count_tokens=[True] * len(frame),
+    )
+    for name in scored[0]:
+        frame[name] = [one[name] for one in scored]
+    frame = frame.rename(columns={"counted_input_tokens": "input_tokens", "counted_output_tokens": "output_tokens"})
+    for name, texts in (("prompt", prompts), ("response", responses)):
+        frame[f"{name}_chars"] = [None if text is None else len(text) for text in texts]
+        frame[f"{name}_words"] = [None if text is None else len(text.split()) for text in texts]
+    for name in ("latency_ms", "time_to_first_byte_ms", "cached_input_tokens", "cost"):
+        frame[name] = float("nan")
+    frame["scorers"] = [dict(scorers.fingerprints)] * len(frame)
+    return frame, broken
+
+
+def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
+    """Keys of the windows that are not as a recomputation in pandas has them."""
+    expected = oracle.profile(scores, config.granularities)
+    df = spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}")
+    stored_rows: pd.DataFrame = df.withColumn("start", F.col("window.start")).toPandas()
+    names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
+    stored = {tuple(one[name] for name in names): one for one in stored_rows.to_dict("records")}
+    differing: list[Any] = list(set(stored) ^ set(expected))
+    if len(stored) != len(stored_rows):
+        differing.append("a key twice")
+    for key, figures in expected.items():
+        found = stored.get(key)
+        if found is not None and not all(_same(name, found[name], value) for name, value in figures.items()):
+            differing.append(key)
+    return differing
+
+
+def _same(name: str, stored: Any, value: float | None) -> bool:
+    if value is None or pd.isna(value):
+        return bool(pd.isna(stored))
+    # Which texts share a batch changes a score's last digits; a deviation of equal scores is nothing but them.
+    tolerance = 1e-3 if name == "stddev" else 1e-5
+    return not pd.isna(stored) and abs(stored - value) <= tolerance * max(abs(value), 1.0)
+
+
+def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    """Kill monitors on one source; what is wrong in the end."""
+    draw = random.Random(seed)
+    models = save_language_model(folder / "lm"), save_classifier(folder / "classifier")
+    source = {"path": str(folder / "inference"), "max_files_per_trigger": 2}
+    config, config_file, log = config_in(folder, *models, source=source), folder / "config.yaml", folder / "log"
+    config_file.write_text(yaml.safe_dump(settings(folder, *models, source=source)))
+    spark = spark_session("soak")
+    traffic, rows, ways = Traffic(draw), [], Counter[str]()
+    with tqdm(total=kills, unit=" kills", disable=None, file=sys.stderr) as progress:
+        while sum(ways.values()) < kills:
+            for _ in range(draw.randrange(1, 4)):
+                rows += (commit := traffic.commit())
+                append(spark, config, commit)
+            (way,) = draw.choices(list(WAYS), list(WAYS.values()))
+            if die(way, config_file, log, draw):
+                ways[way] += 1
+                progress.update()
+    last = Monitor(config_file, log, "--trigger", "availableNow")
+    assert last.process.wait() == 0, last.said()[-3000:]
+
+    expected, broken = expected_scores(rows, config)
+    keys = ["request_id", "exchange_index"]
+    stored = Counter(map(tuple, table(spark, SCORES, config)[keys].values))
+    wanted = set(map(tuple, expected[keys].values))
+    quarantined = table(spark, QUARANTINE, config)["source_row_hash"]
+    problems = reconcile(spark, config).problems
+    if quarantined.nunique() != broken:
+        problems.append(f"{quarantined.nunique()} rows in quarantine instead of {broken}")
+    problems += [f"scores holds a row that the source has not: {key}" for key in set(stored) - wanted]
+    differing = differing_windows(spark, config, expected)
+    return {
+        "soak": "monitor",
+        "seed": seed,
+        "kills": sum(ways.values()),
+        "ways": dict(ways),
+        "source_rows": len(rows),
+        "unique_rows": len(traffic.sent),
+        "days": expected["request_time"].dt.date.nunique(),
+        "windows": int(spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}").count()),
+        "lost": len(wanted - set(stored)),
+        "double": sum(count - 1 for count in stored.values()) + len(quarantined) - quarantined.nunique(),
+        "differing": len(differing),
+        "problems": problems,
+        "examples": [str(key) for key in differing[:5]],
+    }
+
+
+def main() -> int:
+    """Run the soak; 1 if anything is wrong."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--kills", type=int, default=20)
+    arguments.add_argument("--seed", type=int, default=1)
+    options = arguments.parse_args()
+    with TemporaryDirectory() as folder:
+        result = soak(Path(folder), kills=options.kills, seed=options.seed)
+    wrong = result["lost"] + result["double"] + result["differing"] + len(result["problems"])
+    print(
+        f"{result['kills']} kills, {result['source_rows']:,} rows of {result['unique_rows']:,} requests: "
+        f"{result['lost']} lost, {result['double']} double, "
+        f"{result['differing']} of {result['windows']:,} windows differ"
+    )
+    print(json.dumps(result))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
