@@ -74,7 +74,13 @@ IS_NEWEST = "scorer_fingerprint <=> newest"
 
 
 def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | None = None) -> Any:
-    """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock."""
+    """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock.
+
+    Raises:
+        LockedError: Another driver runs it.
+    """
+    if locks:
+        locks.begin()
     create_table(spark, SCORES, config.output)
     create_table(spark, PROFILE_METRICS, config.output)
     _create_view(spark, config)
@@ -226,8 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         config = read_config(options, trigger=options.trigger)
         spark = spark_session("inference-metrics aggregate-windows")
-        locks = Locks(spark, config.output, "aggregate-windows")
-        with locks.held(HOP):
+        with Locks(spark, config.output, "aggregate-windows", [HOP]) as locks:
             start(spark, config, trigger=config.trigger, locks=locks).awaitTermination()
         return OK
 

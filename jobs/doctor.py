@@ -9,6 +9,7 @@ One line per check: ok, warning or failed; exits 1 if one failed.
     retention    the source's log and its removed files are kept longer than the time since the last batch plus a day
     tables       those of the monitor that are there, and whether the folders can be written to
     models       each loads, with the labels and the tokenizer that the settings ask for
+    slices       each expression of slicing_exprs can be used
     hashes       their key is set
 """
 
@@ -30,7 +31,7 @@ from pyspark.sql import functions as F
 
 from jobs.checkpoints import checkpoint_in_use
 from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
-from jobs.score_responses import HOP, scorer_settings
+from jobs.score_responses import HOP, check_slices, scorer_settings
 from jobs.source import common_rows, read_source, source_identifier
 from jobs.source_changes import skipped_versions
 from jobs.tables import read_table, table_exists
@@ -40,6 +41,7 @@ from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.errors import MonitorError
 from schemas.forgotten import FORGOTTEN
+from schemas.locks import LOCKS
 from schemas.model_versions import MODEL_VERSIONS
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
@@ -78,6 +80,7 @@ def examine(spark: SparkSession, config: Config, *, now: datetime) -> list[Findi
         "retention": lambda: _retention(spark, config, now),
         "tables": lambda: _tables(spark, config),
         "models": lambda: _models(spark, config),
+        "slices": lambda: _slices(spark, config),
         "hashes": lambda: _hashes(config),
     }
     findings: list[Finding] = []
@@ -172,7 +175,7 @@ def _days(duration: timedelta) -> str:
 
 
 def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
-    tables = (SCORES, QUARANTINE, BATCHES, FORGOTTEN, PROFILE_METRICS, MODEL_VERSIONS)
+    tables = (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS, PROFILE_METRICS, MODEL_VERSIONS)
     there = [table.name for table in tables if table_exists(spark, table, config.output)]
     where = config.output.path or f"{config.output.schema_name}, prefix {config.output.prefix!r}"
     yield Finding("tables", WELL, f"{', '.join(there) or 'none yet'} in {where}")
@@ -196,6 +199,12 @@ def _existing(path: Path) -> Path | None:
 def _models(spark: SparkSession, config: Config) -> Iterator[Finding]:
     for fingerprint in sorted(set(check_scorers(spark, scorer_settings(config)).values())):
         yield Finding("models", WELL, fingerprint)
+
+
+def _slices(spark: SparkSession, config: Config) -> Iterator[Finding]:
+    check_slices(spark, config)
+    for one in config.slicing_exprs:
+        yield Finding("slices", WELL, one.expr)
 
 
 def _hashes(config: Config) -> Iterator[Finding]:

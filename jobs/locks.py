@@ -42,14 +42,39 @@ PATIENCE_SECONDS = 3600.0
 
 
 class Locks:
-    """The locks that this process holds, by name. Names that it holds already are not taken twice."""
+    """The locks that this process holds, by name. Names that it holds already are not taken twice.
 
-    def __init__(self, spark: SparkSession, output: Output, command: str) -> None:
-        self._spark, self._output, self._command = spark, output, command
+    As a context manager it gives back at its end what it holds.
+
+    Args:
+        spark: Session.
+        output: Where the tables are.
+        command: What this process runs, for others to read.
+        hops: What it runs alone as long as it stands; ``begin`` takes them.
+    """
+
+    def __init__(self, spark: SparkSession, output: Output, command: str, hops: Sequence[str] = ()) -> None:
+        self._spark, self._output, self._command, self._hops = spark, output, command, hops
         self._owner = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
         self._held: set[str] = set()
         self._changes = threading.Lock()
         self._done = threading.Event()
+
+    def __enter__(self) -> Locks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            self._give_back(sorted(self._held))
+
+    def begin(self) -> None:
+        """Take the hops' locks; called when all else was checked, since it is the first write.
+
+        Raises:
+            LockedError: Another driver runs one of them.
+        """
+        if wanted := sorted(set(self._hops) - self._held):
+            self._take(wanted, wait=0)
 
     @contextmanager
     def held(self, *names: str, wait: float = 0.0) -> Iterator[None]:

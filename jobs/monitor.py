@@ -73,8 +73,7 @@ def run_once(
     Raises:
         LockedError: Another driver runs one of the hops.
     """
-    locks = Locks(spark, config.output, "monitor")
-    with locks.held(*HOPS):
+    with Locks(spark, config.output, "monitor", HOPS) as locks:
         query = score_responses.start(spark, config, trigger=AVAILABLE_NOW, new_checkpoint=new_checkpoint, locks=locks)
         while not query.awaitTermination(POLL_SECONDS):
             if stop is not None and stop.is_set():
@@ -90,8 +89,7 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, 
     Raises:
         LockedError: Another driver runs one of the hops.
     """
-    locks = Locks(spark, config.output, "monitor")
-    with locks.held(*HOPS):
+    with Locks(spark, config.output, "monitor", HOPS) as locks:
         query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint, locks=locks)
         interval = duration_seconds(config.trigger)
         last_batch, last_tick = None, time.monotonic()

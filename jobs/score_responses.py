@@ -87,6 +87,7 @@ def start(
         SourceError: The inference table is missing or of no known dialect.
         ConfigError: A slicing expression can't be used.
         ModelError: A scoring model can't be loaded.
+        LockedError: Another driver runs it.
     """
     source = stream_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
@@ -94,6 +95,8 @@ def start(
     check_slices(spark, config)
     check_scorers(spark, scorer_settings(config))  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
+    if locks:
+        locks.begin()
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(HOP), new=new_checkpoint)
     LOG.info("scoring %s (%s), checkpoint %s", source_identifier(config.source), dialect, checkpoint)
@@ -407,13 +410,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         config = read_config(options, trigger=options.trigger)
         spark = spark_session("inference-metrics score-responses")
-        locks = Locks(spark, config.output, "score-responses")
+        locks = Locks(spark, config.output, "score-responses", [HOP])
         if options.retry_quarantine:
             with locks.step(SCORES.name):
                 done = retry_quarantine(spark, config)
             print(f"{done['tried']:,} rows of quarantine tried, {done['scored']:,} scored")
             return OK
-        with locks.held(HOP):
+        with locks:
             query = start(spark, config, trigger=config.trigger, new_checkpoint=options.new_checkpoint, locks=locks)
             query.awaitTermination()
         return OK

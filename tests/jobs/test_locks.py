@@ -151,7 +151,9 @@ def test_a_second_monitor_is_refused(
 ) -> None:
     config = config_in(tmp_path, language_model, classifier)
     append(spark, config, [row("a")])
-    with Locks(spark, config.output, "monitor").held(*monitor.HOPS):
+    with Locks(spark, config.output, "monitor", monitor.HOPS) as first:
+        first.begin()
+        first.begin()  # what it has it has
         with pytest.raises(LockedError, match="is in use by monitor"):
             monitor.run_once(spark, config)
         with pytest.raises(LockedError, match="is in use by monitor"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows, rescore, score_responses
+from jobs import aggregate_windows, doctor, rescore, score_responses
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from metrics.slices import OTHER
@@ -116,5 +116,11 @@ def test_mistakes_are_listed_before_anything_is_written(
     assert [problem.split(":")[0] for problem in error.value.problems] == [f"slicing_exprs.{i}" for i in range(4)]
     assert "list its values (got 'prompt')" in error.value.problems[1]
     assert not (tmp_path / "tables").exists()
+    found = [one for one in doctor.examine(spark, config, now=datetime.now(UTC)) if one.check == "slices"]
+    assert [one.level for one in found] == ["failed"]
+    assert "no_such_column" in found[0].text
+    right = config_in(tmp_path, language_model, classifier, slicing_exprs=[CATS])
+    found = [one for one in doctor.examine(spark, right, now=datetime.now(UTC)) if one.check == "slices"]
+    assert [(one.level, one.text) for one in found] == [("ok", CATS)]
     with pytest.raises(ConfigError, match="must be different ones"):
         config_in(tmp_path, language_model, classifier, slicing_exprs=[CATS, {"expr": CATS}])
