@@ -28,9 +28,9 @@ from schemas.scores import SCORES
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-BELONGS: Mapping[Table, tuple[Table, ...]] = {
-    SCORES: (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS),
-    PROFILE_METRICS: (PROFILE_METRICS,),
+BELONGS: Mapping[str, tuple[Table, ...]] = {
+    SCORES.name: (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS),
+    PROFILE_METRICS.name: (PROFILE_METRICS,),
 }
 """Tables by the one whose lock is held."""
 
@@ -45,19 +45,19 @@ def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime
         return []
     every = timedelta(seconds=duration_seconds(config.maintenance))
     last = locks.maintained()
-    due = [table for table in BELONGS if table.name in last and now - last[table.name] >= every]
-    for table in due:
-        with locks.step(table.name):
-            if table is SCORES:
+    due = [name for name in BELONGS if name in last and now - last[name] >= every]
+    for name in due:
+        with locks.step(name):
+            if name == SCORES.name:
                 purge_scores(spark, config, now.date())
             else:
                 purge_windows(spark, config, now.date())
                 settle_windows(spark, config, everything=True)
-            for one in BELONGS[table]:
+            for one in BELONGS[name]:
                 if table_exists(spark, one, config.output):
                     _tidy_up(spark, config, one, now.date())
-            locks.set_maintained(table.name, now)
-    return [table.name for table in due]
+            locks.set_maintained(name, now)
+    return due
 
 
 def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, int]:

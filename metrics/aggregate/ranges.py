@@ -100,7 +100,7 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
     ranks = ", ".join(f"{rank:.2f}D" for rank in QUANTILES)
     merged = (
         windows.withColumn("piece", piece.cast("bigint"))
-        .withColumn("mean", F.expr(f"sum(sum) OVER ({own}) / sum(count) OVER ({own})"))
+        .withColumn("mean", F.expr(f"sum(sum) OVER ({own}) / nullif(sum(count) OVER ({own}), 0)"))
         .groupBy("piece", *SERIES, "column_name")
         .agg(
             F.min("window.start").alias("since"),
