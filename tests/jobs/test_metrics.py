@@ -83,7 +83,7 @@ def test_a_ragged_range_equals_its_rows(spark: SparkSession, config: Config, sco
     times = scores["request_time"].dt.floor("min")
     since, until = times.iloc[len(times) // 10], times.iloc[len(times) * 9 // 10]
     inside = scores[(scores["request_time"] >= since) & (scores["request_time"] < until)]
-    assert len(inside) > 500, "more than a sketch keeps exactly"
+    assert len(inside) > 200, "more than a sketch keeps exactly"
     found = as_json(metrics_between(spark, config, at(str(since)), at(str(until)), by=["version"]))
     assert {one["model_version"] for one in found} == set(inside["model_version"])
     checked = 0
@@ -102,9 +102,10 @@ def test_a_ragged_range_equals_its_rows(spark: SparkSession, config: Config, sco
     assert [(one["model_version"], one["count"]) for one in whole] == [("*", len(inside))]
 
 
-@pytest.mark.parametrize("granularity", ["6 hours", "1 week"])
+@pytest.mark.parametrize("granularity", ["6 hours", "2 days"])
 def test_periods_equal_their_rows(spark: SparkSession, config: Config, scores: pd.DataFrame, granularity: str) -> None:
-    first = scores["request_time"].iloc[0].floor("D")
+    # Periods that don't divide a day begin with the range.
+    first = scores["request_time"].iloc[0].floor("D") - pd.Timedelta("1 day")
     until = scores["request_time"].iloc[-1].ceil("D")
     length = pd.Timedelta(granularity)
     found = as_json(
