@@ -8,13 +8,15 @@ known to be dead on its own machine, and elsewhere by its lease.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -37,8 +39,7 @@ LEASE = timedelta(minutes=10)
 """Renewed every quarter of it. As long a dead process on another machine blocks its successor."""
 
 POLL_SECONDS = 2.0
-PATIENCE_SECONDS = 3600.0
-"""So long a step waits for another process's step; the longest are batches of a backlog."""
+ALIVE, ENDED = "alive", "ended"
 
 
 class Locks:
@@ -57,7 +58,10 @@ class Locks:
         self._spark, self._output, self._command, self._hops = spark, output, command, hops
         self._owner = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
         self._held: set[str] = set()
+        self._lost: dict[str, Any] | None = None
         self._changes = threading.Lock()
+        # Of one process's threads one at a time, too: a batch and the maintenance of a monitor.
+        self._threads: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._done = threading.Event()
 
     def __enter__(self) -> Locks:
@@ -82,23 +86,29 @@ class Locks:
 
         Args:
             names: Tables or hops.
-            wait: Seconds to wait for another process that holds one of them.
+            wait: Seconds to wait for another process, or another thread of this one, that holds one of them.
 
         Raises:
             LockedError: It still does.
         """
-        wanted = sorted(set(names) - self._held)
-        if wanted:
-            self._take(wanted, wait=wait)
-        try:
-            yield
-        finally:
+        with ExitStack() as stack:
+            for name in sorted(set(names)):
+                mutex = self._threads[name]
+                if not mutex.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
+                    raise LockedError(name, "another thread of this process", datetime.now(UTC))
+                stack.callback(mutex.release)
+            wanted = sorted(name for name in set(names) - self._held)
             if wanted:
-                self._give_back(wanted)
+                self._take(wanted, wait=wait)
+                stack.callback(self._give_back, wanted)
+            yield
 
     def step(self, *names: str) -> AbstractContextManager[None]:
-        """``held`` for one step of a job: waits until another process has ended its own."""
-        return self.held(*names, wait=PATIENCE_SECONDS)
+        """``held`` for one step of a job: waits until the step of another process or thread is over.
+
+        However long that takes: one that has died frees its lock, here at once, elsewhere with its lease.
+        """
+        return self.held(*names, wait=math.inf)
 
     def maintained(self) -> dict[str, datetime]:
         """When the tables were last tidied up, of those that ever had a lock."""
@@ -110,6 +120,8 @@ class Locks:
         self._set(F.col("table_name") == name, {"maintained_at": at})
 
     def _take(self, names: Sequence[str], *, wait: float) -> None:
+        if self._lost is not None:
+            raise LockedError(self._lost["table_name"], _named(self._lost), self._lost["lease_until"])
         create_table(self._spark, LOCKS, self._output)
         deadline, said = time.monotonic() + wait, False
         while (holder := self._try(names)) is not None:
@@ -137,10 +149,10 @@ class Locks:
             "lease_until": now + LEASE,
         }
         found = self._rows(names)
-        if busy := next((one for one in found if not _is_free(one, now)), None):
+        if busy := next((one for one in found if not self._may_take(one, now)), None):
             return busy
         for one in found:
-            if one["owner"] is not None:
+            if one["owner"] not in (None, self._owner):
                 LOG.warning("%s: taking over from %s, which has ended", one["table_name"], _named(one))
         if found:
             self._set(reduce(or_, map(_as_found, found)), mine)
@@ -152,6 +164,10 @@ class Locks:
         if busy:
             self._free(names)
         return busy
+
+    def _may_take(self, row: dict[str, Any], now: datetime) -> bool:
+        """Whether a lock is free, or ours since it could not be given back."""
+        return row["owner"] in (None, self._owner) or row["lease_until"] <= now or _is_dead(row["owner"])
 
     def _rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         wanted = read_table(self._spark, LOCKS, self._output).where(F.col("table_name").isin(list(names)))
@@ -183,6 +199,11 @@ class Locks:
                 names = sorted(self._held)
             try:
                 self._set(self._mine(names), {"lease_until": datetime.now(UTC) + LEASE})
+                taken = [one for one in self._rows(names) if one["owner"] not in (None, self._owner)]
+                if taken and set(names) <= self._held:  # this process stood still for longer than its lease
+                    self._lost = taken[0]
+                    LOG.error("%s was lost to %s; this process stops", self._lost["table_name"], _named(self._lost))
+                    return
             except Exception as error:
                 LOG.warning("locks could not be renewed, and are tried again: %s", described(error))
 
@@ -199,14 +220,10 @@ def _as_found(row: dict[str, Any]) -> Column:
     return condition
 
 
-def _is_free(found: dict[str, Any], now: datetime) -> bool:
-    return found["owner"] is None or found["lease_until"] <= now or _is_dead(found["owner"])
-
-
 def _is_dead(owner: str) -> bool:
     """Whether the process is one of this machine's, and has ended."""
     machine, pid, started, _ = owner.split("/")
-    return machine == _machine() and _started(int(pid)) != started
+    return machine == _machine() and _started(int(pid)) not in (started, ALIVE)
 
 
 def _machine() -> str:
@@ -219,18 +236,17 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process was started, as its system counts it; "alive" where that can't be told, "ended" for none."""
+    """When a process was started, as its system counts it; ALIVE where that can't be told, ENDED for none."""
     try:
         # After the name, which may hold anything: state, …, and as the 20th the start time.
         fields: Sequence[str] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "ended" if fields[0] in "ZX" else fields[19]
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return "ended"
+        return ENDED if fields[0] in "ZX" else fields[19]
+    except OSError:  # no /proc, or one that hides other users' processes
+        pass
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return "ended"
+        return ENDED
     except PermissionError:
         pass
-    return "alive"
+    return ALIVE

@@ -66,7 +66,11 @@ def metrics_between(
         TableError: There are no windows yet.
     """
     lengths, seconds, begin = config.granularities, None, 0
+    if "slice" in by:  # which the shortest windows don't have
+        lengths = tuple(one for one in lengths if duration_seconds(one) > WHOLE_ONLY_SECONDS)
     try:
+        if not lengths:
+            raise ValueError("has no slices: all windows are of a minute or less")
         if granularity is not None:
             seconds = duration_seconds(granularity)
             # Periods that divide a day begin with it, others (weeks) with the range.
@@ -80,14 +84,35 @@ def metrics_between(
         _check_retention(chosen, config)
     except ValueError as error:
         raise ConfigError("the range", [str(error)]) from None
+    _check_complete(spark, config, chosen)
     windows = read_table(spark, PROFILE_METRICS, config.output).where(within(chosen))
-    is_whole = F.col("model_version") == ALL_VERSIONS
+    is_whole = F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
     windows = windows.where(~is_whole if "version" in by else is_whole)
     windows = windows.where(F.col("slice_key").isNotNull() if "slice" in by else F.col("slice_key").isNull())
     found = windows.transform(current_metrics).transform(merge_windows, seconds=seconds, begin=begin)
     if columns:
         found = found.where(F.col("column_name").isin(list(columns)))
     return found.orderBy("since", *SERIES[:-1], "column_name")
+
+
+def _check_complete(spark: SparkSession, config: Config, chosen: Sequence[Tile]) -> None:
+    """ConfigError where a tile's windows hold less than shorter ones: their length was not among the settings then."""
+    shortest = min(config.granularities, key=duration_seconds)
+    pairs = [(one, Tile(shortest, one.since, one.until)) for one in chosen if one.granularity != shortest]
+    if not pairs:
+        return
+    whole = (F.col("column_name") == "requests") & F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
+    windows = read_table(spark, PROFILE_METRICS, config.output).where(whole & F.col("slice_key").isNull())
+    sums = windows.agg(
+        *(F.coalesce(F.sum(F.when(within([tile]), F.col("count"))), F.lit(0)) for pair in pairs for tile in pair)
+    ).collect()[0]
+    for i, (tile, _) in enumerate(pairs):
+        if sums[2 * i] < sums[2 * i + 1]:
+            day = datetime.fromtimestamp(tile.since, UTC)
+            problem = (
+                f"lacks windows of {tile.granularity} from {day:%Y-%m-%d %H:%M} on: granularities had no such length"
+            )
+            raise ConfigError("the range", [f"{problem}. Leave it out with --set granularities=..."])
 
 
 def _check_retention(chosen: Sequence[Tile], config: Config) -> None:
@@ -147,15 +172,14 @@ def _time(text: str) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+def _iso(value: Any) -> Any:
+    """Times as ISO 8601; Spark gives them in the process's zone."""
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+
+
 def as_json(found: DataFrame) -> list[dict[str, Any]]:
     """Rows for machines; times in ISO 8601."""
-    return [
-        {
-            key: value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
-            for key, value in row.items()
-        }
-        for row in (one.asDict() for one in found.collect())
-    ]
+    return [{key: _iso(value) for key, value in row.items()} for row in (one.asDict() for one in found.collect())]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

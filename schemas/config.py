@@ -59,8 +59,9 @@ def _granularity(value: str) -> str:
 
 
 def _days(value: str) -> str:
-    if duration_seconds(_duration(value)) % 86400:
-        raise ValueError("must be whole days, for example '90 days' or '3 years' (of 365 days)")
+    seconds = duration_seconds(_duration(value))
+    if seconds % 86400 or seconds > 36500 * 86400:
+        raise ValueError("must be whole days and at most 100 years, for example '90 days' or '3 years' (of 365 days)")
     return value
 
 
