@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.ledger import LATENESS
+from jobs.ledger import LATENESS, purged_until
 from jobs.locks import Locks
 from jobs.runtime import LOG, OK, add_trigger, fail_point, parser, read_config, run, spark_session, stream
 from jobs.tables import (
@@ -25,7 +25,6 @@ from jobs.tables import (
     read_changes,
     read_table,
     set_rows,
-    table_exists,
 )
 from metrics.aggregate.windows import (
     KEYS,
@@ -83,6 +82,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
         locks.begin()
     create_table(spark, SCORES, config.output)
     create_table(spark, PROFILE_METRICS, config.output)
+    create_table(spark, BATCHES, config.output)
     _create_view(spark, config)
     changes = read_changes(spark, SCORES, config.output)
 
@@ -97,14 +97,14 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     """Recompute the windows that changed rows fall into, whole and from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
-    figures. Deletes are not followed, nor rows older than retention.scores: retention must not undo windows. Where a
+    figures. Deletes are not followed, nor rows of dates that retention has purged: it must not undo windows. Where a
     row has lost its scorer to another (``rescore``), what the first one had found is frozen as it is, and stays beside
     the new figures.
     """
     changes = df.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
     found = changes.select("request_date", F.col("_change_type") != "insert").distinct().collect()
-    # The rows of older dates are gone, or will be: their windows stay as they are.
-    horizon = config.retention.horizon("scores", datetime.now(UTC).date())
+    # The rows of older dates are gone: their windows stay as they are.
+    horizon = purged_until(df.sparkSession, config)
     dates = sorted({day for day, _ in found if horizon is None or day >= horizon})
     if not dates:
         return
@@ -136,11 +136,9 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
 def settling_time(spark: SparkSession, config: Config) -> timedelta:
     """How long after its end a window has to be left alone until late rows are unlikely.
 
-    The lateness (by ``batches``, of the last 30 days) that no more than one row in a hundred exceeds. Batches that had
-    fallen behind are left out: what they read is not late, they are.
+    The lateness (by ``batches``, of the last 30 days) that no more than one row in a hundred exceeds. Batches whose
+    newest row was older than an hour are taken for a backlog and left out: what they read is not late, they are.
     """
-    if not table_exists(spark, BATCHES, config.output):
-        return NOT_KNOWN
     since = F.lit(datetime.now(UTC) - timedelta(days=30))
     batches = read_table(spark, BATCHES, config.output).where(
         (F.col("finished_at") > since) & (F.col("lag_seconds") <= 3600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
@@ -236,6 +236,16 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
         f"{account['texts_scored'] / seconds:,.0f} texts/s, "
         f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )
+
+
+def purged_until(spark: SparkSession, config: Config) -> date | None:
+    """The first UTC date of which nothing was removed by retention; None: nothing was of any.
+
+    What was removed decides, not what the settings say now: of older dates there is not everything any more.
+    """
+    newest = F.greatest(*(F.array_max(F.map_keys(name)) for name in ("scores_purged", "quarantine_purged")))
+    day = read_table(spark, BATCHES, config.output).agg(F.max(newest)).collect()[0][0]
+    return None if day is None else date.fromisoformat(day) + timedelta(days=1)
 
 
 def purged(table: str) -> str:

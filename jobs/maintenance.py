@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import settle_windows
 from jobs.locks import Locks
-from jobs.runtime import LOG
-from jobs.tables import delete_rows, identifier, merge, read_table, table_exists
+from jobs.runtime import LOG, described
+from jobs.tables import delete_rows, identifier, merge, read_table, set_rows, table_exists
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas import Table
 from schemas.batches import BATCHES
@@ -46,18 +46,31 @@ def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime
     every = timedelta(seconds=duration_seconds(config.maintenance))
     last = locks.maintained()
     due = [name for name in BELONGS if name in last and now - last[name] >= every]
+    errors: list[Exception] = []
     for name in due:
         with locks.step(name):
-            if name == SCORES.name:
-                purge_scores(spark, config, now.date())
-            else:
-                purge_windows(spark, config, now.date())
-                settle_windows(spark, config, everything=True)
-            for one in BELONGS[name]:
-                if table_exists(spark, one, config.output):
-                    _tidy_up(spark, config, one, now.date())
+            try:
+                _maintain(spark, config, name, now.date())
+            except Exception as error:
+                LOG.error(
+                    "maintenance of %s failed, and is tried again in %s: %s", name, config.maintenance, described(error)
+                )
+                errors.append(error)
             locks.set_maintained(name, now)
+    if errors:
+        raise errors[0]
     return due
+
+
+def _maintain(spark: SparkSession, config: Config, name: str, today: date) -> None:
+    if name == SCORES.name:
+        purge_scores(spark, config, today)
+    else:
+        purge_windows(spark, config, today)
+        settle_windows(spark, config, everything=True)
+    for one in BELONGS[name]:
+        if table_exists(spark, one, config.output):
+            _tidy_up(spark, config, one, today)
 
 
 def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, int]:
@@ -72,20 +85,33 @@ def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, 
     horizon = config.retention.horizon("scores", today)
     if horizon is None:
         return removed
-    row_date = F.coalesce(F.to_date("request_time"), F.to_date("quarantined_at"))
+    output, first = config.output, F.lit(horizon)
+    forgotten = read_table(spark, FORGOTTEN, output).where("table_name = 'scores' AND batch_id IS NOT NULL")
+    gone = forgotten.select(F.col("key_hash").alias("id_hash"), F.col("request_date").alias("day"))
     of: tuple[tuple[Table, Column, str], ...] = (
         (SCORES, F.col("request_date"), "request_id"),
-        (QUARANTINE, row_date, "source_row_hash"),
+        (QUARANTINE, F.to_date("request_time"), "source_row_hash"),
     )
     for table, day, key in of:
-        expired = read_table(spark, table, config.output).where(day < F.lit(horizon))
+        expired = read_table(spark, table, output).where(day < first).withColumn("day", day)
         count = expired.count()
         if not count:
             continue
-        _note_purged(expired.withColumn("day", day.cast("string")), f"{table.name}_purged", key, config)
-        delete_rows(spark, table, config.output, day < F.lit(horizon))
+        if table is SCORES:  # a request of which one exchange was forgotten is counted there
+            expired = expired.withColumn("id_hash", F.sha2("request_id", 256)).join(
+                gone, ["id_hash", "day"], "left_anti"
+            )
+        _note_purged(expired.withColumn("day", F.col("day").cast("string")), f"{table.name}_purged", key, config)
+        delete_rows(spark, table, output, day < first)
         removed[table.name] = count
         LOG.info("retention: removed %d rows before %s from %s", count, horizon, table.name)
+    # Rows without a time, or of a day to come, have no date to go by: they stay, without what they held.
+    time = F.col("request_time")
+    undated = (time.isNull() | (time > F.col("quarantined_at"))) & (F.to_date("quarantined_at") < first)
+    held = undated & (F.col("request").isNotNull() | F.col("response").isNotNull())
+    if not read_table(spark, QUARANTINE, output).where(held).isEmpty():
+        nothing = F.lit(None).cast("string")
+        set_rows(spark, QUARANTINE, output, held, {"request": nothing, "response": nothing})
     return removed
 
 

@@ -74,9 +74,9 @@ class Names:
         )
 
     def _look_up(self, rows: DataFrame, dates: list[date], config: Config) -> None:
-        self._known |= {day: set() for day in dates}
-        if dates:
-            scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
-            known = scores.select("request_date", "endpoint_name", "model_name").distinct()
-            for day, endpoint, model in known.where(~F.col("model_name").eqNullSafe(F.lit(OTHER))).collect():
-                self._known[day].add((endpoint, model))
+        if not dates:
+            return
+        scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
+        known = scores.select("request_date", "endpoint_name", "model_name").distinct()
+        found = known.where(~F.col("model_name").eqNullSafe(F.lit(OTHER))).collect()
+        self._known |= {day: {(row[1], row[2]) for row in found if row[0] == day} for day in dates}

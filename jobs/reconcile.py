@@ -10,7 +10,7 @@ Prints the account, and exits 1 with the request ids in question when it doesn't
     windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative); windows
               that hold rows that were forgotten since are left as they were
 
-Dates that are older than retention.scores are left out, but for the ledger, which knows how many rows went.
+Dates that retention has purged are left out, but for the ledger, which knows how many rows went.
 The source is looked at as of the version that the score query has read whole.
 """
 
@@ -20,14 +20,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
-from jobs.ledger import purged
+from jobs.ledger import purged, purged_until
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
@@ -143,7 +143,7 @@ def _ledger_problem(row: Any) -> str:
 def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     assert account.source_version is not None
     fates = _with_fates(spark, config, account.source_version)
-    horizon = _horizon(config)
+    horizon = purged_until(spark, config)
     expired = 0
     if horizon is not None:
         is_expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
@@ -192,10 +192,6 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     _report(scores.groupBy(*SCORES.keys).count().where("count > 1"), "in scores more than once", account)
 
 
-def _horizon(config: Config) -> date | None:
-    return config.retention.horizon("scores", datetime.now(UTC).date())
-
-
 def _one_checkpoint(spark: SparkSession, config: Config) -> bool:
     """Whether the source was read once: what a second checkpoint reads again is a duplicate to it."""
     return read_table(spark, BATCHES, config.output).select("checkpoint_id").distinct().count() == 1
@@ -232,8 +228,11 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             source = source.join(before, "source_row_hash", "left_anti")
         except SourceError:
             pass  # that version's files are gone; its rows are reported as missing
-    unpacked = unpack_rows(source, now=datetime.now(UTC)).select(
+    now = datetime.now(UTC)
+    too_old = config.retention.horizon("scores", now.date())
+    unpacked = unpack_rows(source, now=now).select(
         *key,
+        (F.lit(False) if too_old is None else F.col("request_date") < F.lit(too_old)).alias("too_old"),
         "source_row_hash",
         "skip",
         F.array_size("exchanges").alias("exchanges"),
@@ -253,7 +252,7 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             F.when(F.col("in_quarantine"), "quarantined")
             .when(F.col("in_scores").isNotNull(), "scored")
             .when(F.coalesce("is_forgotten", "row_forgotten"), "forgotten")
-            .when(F.col("skip"), "skipped")
+            .when(F.col("skip") | F.col("too_old"), "skipped")
             .otherwise("missing"),
         )
         .withColumn(
@@ -285,7 +284,7 @@ def _check_windows(spark: SparkSession, config: Config, account: Account) -> Non
     keys = ", ".join(key.replace("window.start", "start") for key in PROFILE_METRICS.keys)
     stored = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start")).alias("t")
     expected = window_figures(spark, config).withColumn("start", F.col("window.start")).alias("s")
-    if (horizon := _horizon(config)) is not None:
+    if (horizon := purged_until(spark, config)) is not None:
         stored, expected = (windows.where(F.col("window_date") >= F.lit(horizon)) for windows in (stored, expected))
     same_key = F.expr(" AND ".join(f"t.{key} <=> s.{key}" for key in keys.split(", ")))
     both = stored.join(expected, same_key, "full_outer")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
-from jobs.locks import Locks
+from jobs.locks import POLL_SECONDS, Locks
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
     create_tables,
@@ -48,6 +49,10 @@ from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+
+
+BETWEEN_DAYS_SECONDS = 3 * POLL_SECONDS
+"""Time for a monitor that waits to take the lock between two days."""
 
 
 @dataclass
@@ -87,7 +92,9 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & is_stale)
     days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
     done = Rescored()
-    for day in tqdm(days, unit=" days", disable=None, file=sys.stderr):
+    for number, day in enumerate(tqdm(days, unit=" days", disable=None, file=sys.stderr)):
+        if locks and number:
+            time.sleep(BETWEEN_DAYS_SECONDS)
         stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys, "prompt_hash", "response_hash")
         with locks.step(SCORES.name) if locks else nullcontext():
             needed = stale.count()
@@ -139,21 +146,27 @@ def _rescore_day(
             score_errors().alias("score_errors"),
         )
     )
-    if config.slicing_exprs:  # they may be about scores; over the row as it will be
-        others = [name for name in rows.columns if name not in scored.columns and name != "slices"]
-        scored = scored.join(rows.select(*SCORES.keys, *others), list(SCORES.keys)).transform(sliced, config)
     listed = ", ".join(f"'{column}'" for column in columns)
 
-    def mixed(name: str) -> Column:
+    def mixed(stored: str, new: str) -> Column:
         """Entries of the columns that were computed from the new map, of the others from the stored one."""
         return F.expr(
-            f"map_concat(map_filter(coalesce(t.{name}, map()), (k, v) -> k NOT IN ({listed})), "
-            f"map_filter(s.{name}, (k, v) -> k IN ({listed})))"
+            f"map_concat(map_filter(coalesce({stored}, map()), (k, v) -> k NOT IN ({listed})), "
+            f"map_filter({new}, (k, v) -> k IN ({listed})))"
         )
 
+    if config.slicing_exprs:  # they may be about scores; over the row as it will be
+        maps = ("score_errors", "scorers")
+        others = [name for name in rows.columns if name not in scored.columns and name != "slices"]
+        stored = rows.select(*SCORES.keys, *others, *(F.col(name).alias(f"stored_{name}") for name in maps))
+        scored = (
+            scored.join(stored, list(SCORES.keys))
+            .withColumns({name: mixed(f"stored_{name}", name) for name in maps})
+            .transform(sliced, config)
+        )
     values = {
         **{name: F.col(f"s.{name}") for name in (*columns, "language")},
-        **{name: mixed(name) for name in ("score_errors", "scorers")},
+        **{name: mixed(f"t.{name}", f"s.{name}") for name in ("score_errors", "scorers")},
         "sample_rate": F.greatest(F.coalesce("t.sample_rate", F.lit(1.0)), F.lit(config.scoring.sample_rate)),
         "scored_at": F.lit(datetime.now(UTC)),
     }

@@ -33,6 +33,7 @@ from jobs.ledger import (
     first_look,
     held_in_quarantine,
     progress_line,
+    purged_until,
 )
 from jobs.locks import Locks
 from jobs.names import Names
@@ -50,11 +51,11 @@ from jobs.runtime import (
 )
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source, without_ansi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
-from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table
+from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table, upsert
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
-from metrics.slices import with_slices
+from metrics.slices import OTHER, with_slices
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
 from schemas.batches import BATCHES
@@ -154,11 +155,9 @@ def score_batch(
     spark, output = df.sparkSession, config.output
     now = datetime.now(UTC)
     rows = common_rows(df, config)
-    horizon = None
-    if config.retention.scores is not None:
-        horizon = config.retention.horizon("scores", batch_time(spark, checkpoint, batch_id).date())
-    unpacked = unpack_rows(rows, now=now, horizon=horizon)
     checkpoint_id, source_version = read_checkpoint(spark, checkpoint, batch_id)
+    horizon = _horizon(spark, config, checkpoint, checkpoint_id, batch_id)
+    unpacked = unpack_rows(rows, now=now, horizon=horizon)
     skipped = _skipped(spark, config, checkpoint, batch_id, until=source_version)
     batch = first_look(unpacked, (checkpoint_id, source_version), batch_id, now=now, skipped=skipped)
     mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
@@ -181,12 +180,24 @@ def score_batch(
     check_all_found(rows, batch, config, forgotten=forgotten)
     account = account_of(spark, batch, config, forgotten=forgotten)
     row = batch_row(spark, batch, account, seconds)
-    merge(row, BATCHES, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+    upsert(row, BATCHES, output)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     if backlog is not None:
         done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
         backlog.report(spark, config, checkpoint_id, rows=done, started=started)
+
+
+def _horizon(spark: SparkSession, config: Config, checkpoint: str, checkpoint_id: str, batch_id: int) -> date | None:
+    """Rows of dates before this one are skipped; the same when the batch is run again."""
+    of_settings = config.retention.horizon("scores", batch_time(spark, checkpoint, batch_id).date())
+    horizon = max((day for day in (of_settings, purged_until(spark, config)) if day is not None), default=None)
+    if horizon is not None:
+        mine = (F.col("checkpoint_id") == checkpoint_id) & (F.col("batch_id") == batch_id)
+        older = read_table(spark, SCORES, config.output).where(mine & (F.col("request_date") < F.lit(horizon)))
+        if not older.isEmpty():  # begun before there was a retention, and ended as it was begun
+            return None
+    return horizon
 
 
 def unpack_rows(rows: DataFrame, *, now: datetime, horizon: date | None = None) -> DataFrame:
@@ -217,16 +228,31 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
         .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
         .transform(score_exchanges, config)
         .transform(_score_columns, now=now, sample_rate=rate)
-        .transform(sliced, config)
-        .withColumns({name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")})
     )
-    insert_new(scored, SCORES, output, dates=dates)
+
+    def insert(*, evaluate: bool) -> None:
+        texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
+        rows = scored.transform(sliced, config, evaluate=evaluate).withColumns(texts)
+        insert_new(rows, SCORES, output, dates=dates)
+
+    try:
+        insert(evaluate=True)
+    except Exception as error:
+        if not config.slicing_exprs:
+            raise
+        # Some of SQL's functions fail on a row whatever the mode is. No row stops the stream.
+        LOG.warning("a batch could not be written (%s); once more, without slicing_exprs", type(error).__name__)
+        try:
+            insert(evaluate=False)
+        except Exception:
+            raise error from None
+        LOG.warning("an expression of slicing_exprs fails on some rows: all rows of this batch are in %s", OTHER)
 
 
-def sliced(rows: DataFrame, config: Config) -> DataFrame:
-    """Rows of ``scores`` with the values of ``slicing_exprs``; one that fails on a row is NULL there."""
+def sliced(rows: DataFrame, config: Config, *, evaluate: bool = True) -> DataFrame:
+    """Rows of ``scores`` with the values of ``slicing_exprs``; a cast or division that fails on a row is NULL there."""
     with without_ansi(rows.sparkSession):
-        return with_slices(rows, config.slicing_exprs)
+        return with_slices(rows, config.slicing_exprs, evaluate=evaluate)
 
 
 def check_slices(spark: SparkSession, config: Config) -> None:

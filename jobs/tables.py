@@ -190,6 +190,11 @@ def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[d
     _retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
 
 
+def upsert(df: DataFrame, table: Table, output: Output) -> None:
+    """Insert rows, and replace those with the same keys."""
+    _retried(lambda: merge(df, table, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute())
+
+
 def update_rows(
     df: DataFrame, table: Table, output: Output, values: Mapping[str, Column], *, dates: Iterable[date] | None = None
 ) -> int:

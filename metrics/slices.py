@@ -16,15 +16,20 @@ OTHER = "__other__"
 """Slice of rows whose value is not among the listed ones, or is NULL."""
 
 
-def with_slices(rows: DataFrame, exprs: Sequence[SlicingExpr]) -> DataFrame:
+def with_slices(rows: DataFrame, exprs: Sequence[SlicingExpr], *, evaluate: bool = True) -> DataFrame:
     """Fills ``slices``: by expression its value as text.
 
     Each row is in exactly one slice of each expression, so that the slices of one sum up to the whole.
 
+    Args:
+        rows: Rows of ``scores``, with their whole text.
+        exprs: Expressions.
+        evaluate: False to put every row into the slice OTHER.
+
     Raises:
         AnalysisException: An expression can't be used.
     """
-    pairs = [part for one in exprs for part in (F.lit(one.expr), _value(one))]
+    pairs = [part for one in exprs for part in (F.lit(one.expr), _value(one) if evaluate else F.lit(OTHER))]
     slices = F.create_map(*pairs) if pairs else F.expr("map()")
     return rows.withColumn("slices", slices.cast("map<string,string>"))
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -150,34 +151,39 @@ class Monitor:
         self.process.wait()
 
 
-def die(way: str, config_file: Path, log: Path, draw: random.Random) -> bool:
-    """Run a monitor until it dies in this way; whether something was killed."""
+def die(way: str, config_file: Path, log: Path, draw: random.Random, send: Callable[[], None]) -> bool:
+    """Run a monitor until it dies in this way; whether something was killed.
+
+    A monitor that ends by itself fails the soak. ``send`` brings rows.
+    """
     point = draw.choice(FAIL_POINTS) if way == "fail point" else ""
     monitor = Monitor(config_file, log, "--trigger", "1 second", fail_point=point)
     try:
         monitor.wait_for(BEGUN)
         if way == "fail point":
-            return monitor.process.wait() == -signal.SIGKILL
+            assert monitor.process.wait() == -signal.SIGKILL, monitor.said()[-3000:]
+            return True
         time.sleep(draw.uniform(0, MOMENTS))
+        assert monitor.process.poll() is None, monitor.said()[-3000:]
         if way == "terminate":
             monitor.process.terminate()
             assert monitor.process.wait() == 0, monitor.said()[-3000:]
-            return True
-        if way == "kill the JVM":
+        elif way == "kill the JVM":
             (jvm,) = [pid for pid, command in monitor.children().items() if "org.apache.spark" in command]
             os.kill(jvm, signal.SIGKILL)
             assert monitor.process.wait() != 0, "a monitor whose JVM died ends with an error"
-            return True
-        if way == "kill a worker":
+        elif way == "kill a worker":
             below = monitor.children()
             daemons = {pid for pid, command in below.items() if "metrics.score.daemon" in command}
             workers = sorted(daemons)[1:]  # the daemon is the oldest; the others were forked from it
             if not workers:
                 return False
             os.kill(draw.choice(workers), signal.SIGKILL)
-            monitor.wait_for("windows ")
-            assert monitor.process.poll() is None, monitor.said()[-3000:]
-            return True
+            batches = monitor.said().count(" INFO batch ")
+            send()
+            while monitor.said().count(" INFO batch ") == batches:
+                assert monitor.process.poll() is None, monitor.said()[-3000:]
+                time.sleep(0.2)
         return True
     finally:
         monitor.kill_all()
@@ -269,14 +275,19 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     config, config_file, log = config_in(folder, *models, source=source), folder / "config.yaml", folder / "log"
     config_file.write_text(yaml.safe_dump(settings(folder, *models, source=source)))
     spark = spark_session("soak")
-    traffic, rows, ways = Traffic(draw), [], Counter[str]()
+    traffic, ways = Traffic(draw), Counter[str]()
+    rows: list[dict[str, Any]] = []
+
+    def send() -> None:
+        rows.extend(commit := traffic.commit())
+        append(spark, config, commit)
+
     with tqdm(total=kills, unit=" kills", disable=None, file=sys.stderr) as progress:
         while sum(ways.values()) < kills:
             for _ in range(draw.randrange(1, 4)):
-                rows += (commit := traffic.commit())
-                append(spark, config, commit)
+                send()
             (way,) = draw.choices(list(WAYS), list(WAYS.values()))
-            if die(way, config_file, log, draw):
+            if die(way, config_file, log, draw, send):
                 ways[way] += 1
                 progress.update()
     last = Monitor(config_file, log, "--trigger", "availableNow")

@@ -69,6 +69,64 @@ def test_one_that_waits_gets_it(spark: SparkSession, output: Output, caplog: pyt
     assert order == ["first", "second"]
 
 
+def test_two_threads_of_one_process_take_turns(spark: SparkSession, output: Output) -> None:
+    locks, order, inside = Locks(spark, output, "monitor"), [], threading.Event()
+
+    def batch() -> None:
+        with locks.step("scores"):
+            inside.set()
+            with locks.step("scores"):  # a step of its own step
+                time.sleep(2)
+            order.append("batch")
+
+    thread = threading.Thread(target=batch)
+    thread.start()
+    inside.wait()
+    with pytest.raises(LockedError, match="another thread"), locks.held("scores"):
+        pass
+    with locks.step("scores"):
+        order.append("maintenance")
+        with pytest.raises(LockedError), Locks(spark, output, "forget").held("scores"):
+            pass
+    thread.join()
+    assert order == ["batch", "maintenance"]
+    with Locks(spark, output, "forget").held("scores"):
+        pass
+
+
+def test_what_could_not_be_given_back_is_ones_own(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = Locks(spark, output, "monitor")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no connection")
+
+    with monkeypatch.context() as broken, locks.held("scores"):
+        broken.setattr(locks, "_free", fail)
+    with pytest.raises(LockedError), Locks(spark, output, "forget").held("scores"):
+        pass
+    with locks.held("scores"):
+        pass
+    with Locks(spark, output, "forget").held("scores"):
+        pass
+
+
+def test_an_owner_that_stood_still_for_too_long_stops(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LEASE", timedelta(seconds=8))
+    locks = Locks(spark, output, "monitor", ["score_responses"])
+    with locks:
+        locks.begin()
+        other = {"owner": F.lit("elsewhere/1/2/3"), "host": F.lit("elsewhere")}
+        set_rows(spark, LOCKS, output, F.lit(True), other)
+        while "score_responses was lost to monitor (host elsewhere" not in caplog.text:
+            time.sleep(0.2)
+        with pytest.raises(LockedError, match="elsewhere"), locks.step("scores"):
+            pass
+
+
 def test_of_several_at_once_one_gets_it(spark: SparkSession, output: Output) -> None:
     with Locks(spark, output, "before").held("scores"):
         pass

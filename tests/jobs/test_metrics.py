@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,3 +153,23 @@ def test_a_range_needs_windows_that_fit(spark: SparkSession, config: Config) -> 
         metrics_between(spark, days, at("2026-04-01 12:00"), at("2026-04-03"))
     with pytest.raises(ConfigError, match="has no periods of 1 hour: windows are of 1 day"):
         metrics_between(spark, days, at("2026-04-01"), at("2026-04-03"), granularity="1 hour")
+
+
+def test_windows_of_a_length_that_came_later_are_missed(spark: SparkSession, config: Config) -> None:
+    more = config.model_copy(update={"granularities": (*GRANULARITIES, "6 hours")})
+    with pytest.raises(ConfigError, match="lacks windows of 6 hours from 2026-04-0"):
+        metrics_between(spark, more, at("2026-04-01 06:00"), at("2026-04-30 18:00"))
+    assert metrics_between(spark, more, at("2026-04-01"), at("2026-05-01")).count() > 0, "days are there"
+
+
+def test_times_are_utc_wherever_it_runs(spark: SparkSession, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = metrics_between(spark, config, at("2026-04-01"), at("2026-05-01"), columns=["requests"])
+    (here,) = as_json(found)
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert as_json(found) == [here]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert here["since"].endswith("+00:00")

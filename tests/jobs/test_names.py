@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobs.metrics import metrics_between
 from jobs.reconcile import reconcile
 from metrics.slices import OTHER
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 from tests.spine import run, table
-from tests.traffic import append, config_in, row
+from tests.traffic import START, append, config_in, row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,8 +60,15 @@ def test_of_one_batch_the_first_by_name_are_kept(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:
     config = config_in(tmp_path, language_model, classifier, max_models=2)
-    append(spark, config, [of(str(i), f"model {9 - i}") for i in range(10)])
+    no_version = {"request_metadata": {"endpoint_name": "bot", "model_name": "model 0"}}
+    append(spark, config, [*(of(str(i), f"model {9 - i}") for i in range(10)), row("11") | no_version])
     run(spark, config)
+    # A request without a version is one of those by version, too.
+    day = {"since": START, "until": START + timedelta(days=1), "columns": ["requests"]}
+    by_version = metrics_between(spark, config, by=["version"], **day).collect()  # type: ignore[arg-type]
+    assert {(one["model_version"], one["model_name"]): one["count"] for one in by_version} == {
+        (None, "model 0"): 1, ("6", "model 0"): 1, ("6", "model 1"): 1, ("6", OTHER): 8,
+    }  # fmt: skip
     scores = table(spark, SCORES, config)
     assert set(scores["model_name"]) == {"model 0", "model 1", OTHER}
     assert (scores["model_name"] == OTHER).sum() == 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, doctor, rescore, score_responses
+from jobs.metrics import metrics_between
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from metrics.slices import OTHER
@@ -20,7 +21,7 @@ from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 from tests import oracle
 from tests.spine import COMMITS, run, table
-from tests.traffic import append, config_in
+from tests.traffic import START, append, config_in, row
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -29,7 +30,8 @@ CATS = "prompt LIKE '%cat%'"
 FIRST_WORD = "element_at(split(prompt, ' '), 1)"
 TOXIC = "response_toxicity > 0.5"
 FAILS = "100 / (status_code - 200) > 0"
-EXPRS: list[Any] = [CATS, {"expr": FIRST_WORD, "values": ["hello", "the"]}, TOXIC, FAILS]
+INCOMPLETE = "size(score_errors) > 0"
+EXPRS: list[Any] = [CATS, {"expr": FIRST_WORD, "values": ["hello", "the"]}, TOXIC, FAILS, INCOMPLETE]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,29 @@ def test_windows_of_a_slice_equal_a_recomputation_in_pandas(spark: SparkSession,
                         assert oracle.same(found[key][name], figures[name]), (expr, value, key, name)
     assert set(stored[stored["slice_key"].isna()]["granularity"]) == set(sliced.granularities)
     assert reconcile(spark, sliced).problems == []
+
+
+def test_a_range_of_slices_sums_up_to_the_whole(spark: SparkSession, sliced: Config) -> None:
+    since, until = START, START + timedelta(days=2)
+    columns = {"columns": ["requests"], "by": ["slice"]}
+    found: pd.DataFrame = metrics_between(spark, sliced, since, until, **columns).toPandas()  # type: ignore[arg-type,assignment]
+    assert found.groupby("slice_key")["count"].sum().tolist() == [10] * len(EXPRS)
+    with pytest.raises(ConfigError, match="the shortest of which are of 5 minutes"):
+        metrics_between(spark, sliced, since, since + timedelta(minutes=6), by=["slice"])
+
+
+def test_a_function_that_fails_on_a_row_stops_nothing(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_group = "regexp_extract(prompt, 'hello') <> ''"
+    config = config_in(tmp_path, language_model, classifier, slicing_exprs=[no_group, CATS])
+    append(spark, config, [row("a", prompt="no match"), row("b", prompt="a cat says hello")])
+    run(spark, config)
+    scores = table(spark, SCORES, config)
+    assert sorted(scores["request_id"]) == ["a", "b"]
+    assert [dict(one) for one in scores["slices"]] == [{no_group: OTHER, CATS: OTHER}] * 2
+    assert "an expression of slicing_exprs fails on some rows" in caplog.text
+    assert "says hello" not in caplog.text
 
 
 def test_slices_of_an_expression_sum_up_to_the_whole(spark: SparkSession, sliced: Config) -> None:
