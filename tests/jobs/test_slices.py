@@ -87,7 +87,7 @@ def test_windows_of_a_slice_equal_a_recomputation_in_pandas(spark: SparkSession,
 def test_a_range_of_slices_sums_up_to_the_whole(spark: SparkSession, sliced: Config) -> None:
     since, until = START, START + timedelta(days=2)
     columns = {"columns": ["requests"], "by": ["slice"]}
-    found: pd.DataFrame = metrics_between(spark, sliced, since, until, **columns).toPandas()  # type: ignore[arg-type,assignment]
+    found: pd.DataFrame = metrics_between(spark, sliced, since, until, **columns).toPandas()  # type: ignore[arg-type]
     assert found.groupby("slice_key")["count"].sum().tolist() == [10] * len(EXPRS)
     with pytest.raises(ConfigError, match="the shortest of which are of 5 minutes"):
         metrics_between(spark, sliced, since, since + timedelta(minutes=6), by=["slice"])
