@@ -54,7 +54,7 @@ def there(demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_are_blocks_of_each_kind() -> None:
-    assert (len(blocks("sql")), len(blocks("python")), len(blocks("yaml"))) == (3, 1, 2)
+    assert (len(blocks("sql")), len(blocks("python")), len(blocks("yaml"))) == (3, 1, 4)
     assert len(COMMANDS) >= 10
 
 
@@ -181,8 +181,11 @@ def test_removing_leaves_nothing_that_git_ignores() -> None:
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_settings_are_valid(block: str) -> None:
-    """The first is what tests/jobs/test_catalog.py runs."""
-    parse_config(yaml.safe_load(block))
+    """The first is what tests/jobs/test_catalog.py runs; those without a source are parts of one."""
+    values = yaml.safe_load(block)
+    places = {} if "source" in values else yaml.safe_load(blocks("yaml")[1])
+    assert not set(places) & set(values)
+    parse_config(places | values)
 
 
 def test_python_and_queries(there: Path) -> None:
