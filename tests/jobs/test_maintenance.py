@@ -107,6 +107,7 @@ def test_a_call_of_two_people_of_whom_one_was_forgotten(spark: SparkSession, mon
     assert reconcile(spark, monitored).problems == []
 
 
+@pytest.mark.long
 def test_rows_without_a_time_lose_what_they_held(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:

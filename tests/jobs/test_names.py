@@ -56,6 +56,7 @@ def test_names_beyond_the_limit_are_other(
     assert reconcile(spark, config).problems == []
 
 
+@pytest.mark.long
 def test_of_one_batch_the_first_by_name_are_kept(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:

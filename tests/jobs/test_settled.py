@@ -57,6 +57,7 @@ def unlike(windows: pd.DataFrame, until: datetime) -> pd.DataFrame:
     return windows[windows["is_settled"].ne(ended)]
 
 
+@pytest.mark.long
 def test_windows_settle_and_stay_settled(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_slices_of_an_expression_sum_up_to_the_whole(spark: SparkSession, sliced
         pd.testing.assert_series_equal(slices.groupby(keys)["sum"].sum(), whole)
 
 
+@pytest.mark.long
 def test_slices_by_a_score_follow_it(spark: SparkSession, sliced: Config) -> None:
     values = sliced.model_dump(by_alias=True)
     values["scoring"]["toxicity"]["label"] = "nothate"
