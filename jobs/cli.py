@@ -11,7 +11,7 @@ COMMANDS = {
     "monitor": ("monitor", "the main job: score, aggregate, draw, at every trigger"),
     "score-responses": ("score_responses", "inference table → scores, quarantine, batches"),
     "aggregate-windows": ("aggregate_windows", "scores → profile_metrics"),
-    "metrics": ("metrics", "any range of time, merged from the windows' sketches"),
+    "metrics": ("range_metrics", "any range of time, merged from the windows' sketches"),
     "dashboard": ("dashboard", "profile_metrics → one HTML page"),
     "sync-registry": ("sync_registry", "MLflow registry → model_versions"),
     "version": ("version", "one version's card: where it comes from and how it lives"),

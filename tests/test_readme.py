@@ -137,8 +137,7 @@ def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempP
     (command,) = (line for line in COMMANDS if line.startswith("spark-submit "))
     _, *options, job, _, _ = shlex.split(command)
     subprocess.run(["make", "wheel", f"VENV={Path(sys.executable).parent.parent}"], cwd=ROOT, check=True)
-    (there / "jobs").mkdir()
-    shutil.copy(ROOT / job, there / job)
+    shutil.copytree(ROOT / "jobs", there / "jobs")
     shutil.copytree(ROOT / "dist", there / "dist")
     # An interpreter of the same packages without the editable install of this checkout.
     site = tmp_path_factory.mktemp("site")

@@ -16,6 +16,8 @@ from schemas.errors import SourceError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,3 +98,17 @@ def test_the_driver_loads_no_scorer() -> None:
     heavy = {"torch", "transformers", "nltk", "py3langid"}
     code = f"import sys, jobs.monitor, jobs.rescore, jobs.doctor; sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "jobs").glob("*.py")), ids=lambda script: script.stem)
+def test_no_script_hides_a_package(script: Path) -> None:
+    """spark-submit puts the script's folder first on Python's path."""
+    packages = {folder.name for folder in ROOT.iterdir() if folder.is_dir()}
+    assert script.stem not in packages | {"pandas", "pyspark", "delta", "torch", "mlflow", "transformers", "textstat"}
+
+
+def test_a_script_runs_from_the_checkout(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "monitor.py"), "--help"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert found.stdout.startswith("usage: inference-metrics monitor ")

@@ -15,7 +15,7 @@ from jobs import score_responses
 from jobs.forget import forget
 from jobs.locks import Locks
 from jobs.maintenance import maintain, purge_scores
-from jobs.metrics import metrics_between
+from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.batches import BATCHES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs.metrics import metrics_between
+from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from metrics.slices import OTHER
 from schemas.profile_metrics import PROFILE_METRICS

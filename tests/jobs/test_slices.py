@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, doctor, rescore, score_responses
-from jobs.metrics import metrics_between
+from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from metrics.slices import OTHER

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from jobs import cli
-from jobs.metrics import as_json, metrics_between
+from jobs.range_metrics import as_json, metrics_between
 from metrics.aggregate.ranges import Tile, tiles
 from schemas.config import Config, load_config
 from schemas.errors import ConfigError
