@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
 from jobs.ledger import LATENESS, purged_until
-from jobs.locks import Locks
+from jobs.locks import Locks, step
 from jobs.runtime import LOG, OK, add_trigger, fail_point, parser, read_config, run, spark_session, stream
 from jobs.tables import (
     create_table,
@@ -87,7 +86,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     changes = read_changes(spark, SCORES, config.output)
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
-        with locks.step(PROFILE_METRICS.name) if locks else nullcontext():
+        with step(locks, PROFILE_METRICS.name):
             aggregate_batch(df, batch_id, config)
 
     return stream(changes, aggregate, name=HOP, checkpoint=config.checkpoint(HOP), trigger=trigger)
@@ -179,7 +178,7 @@ def settle_windows(
         wanted = wanted & (F.col("window_date") >= F.lit(until.date() - timedelta(days=2)))
     # Looking is cheaper than an UPDATE that finds nothing.
     if not read_table(spark, PROFILE_METRICS, config.output).where(wanted).isEmpty():
-        with locks.step(PROFILE_METRICS.name) if locks else nullcontext():
+        with step(locks, PROFILE_METRICS.name):
             set_rows(spark, PROFILE_METRICS, config.output, wanted, {"is_settled": F.lit(True)})
 
 

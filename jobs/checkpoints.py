@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -39,32 +41,42 @@ def _begun(spark: SparkSession, checkpoint: str) -> bool:
     return True
 
 
-def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[str, int | None]:
-    """Identity of a Delta source's checkpoint, and how far a micro-batch reads.
+@dataclass(frozen=True)
+class Planned:
+    """What a checkpoint says of a micro-batch; the same when it is run again.
 
-    Returns:
-        The query's id, and the newest source version that is read whole with this batch (None: none is yet).
+    Args:
+        checkpoint_id: The query's id.
+        source_version: Newest source version that is read whole with this batch (None: none is yet).
+        at: When the batch was planned (UTC).
     """
+
+    checkpoint_id: str
+    source_version: int | None
+    at: datetime
+
+
+def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> Planned:
+    """What a Delta source's checkpoint says of a micro-batch."""
     query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
-    version, in_snapshot = _offset(spark, checkpoint, batch_id)
-    return query, None if in_snapshot or version == 0 else version - 1
-
-
-def batch_time(spark: SparkSession, checkpoint: str, batch_id: int) -> datetime:
-    """When a micro-batch was planned: the same time when it is run again."""
-    about = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[1])
-    return datetime.fromtimestamp(about["batchTimestampMs"] / 1000, UTC)
+    _, about, *_ = lines = _lines(spark, f"{checkpoint}/offsets/{batch_id}")
+    version, in_snapshot = _offset(lines)
+    at = datetime.fromtimestamp(json.loads(about)["batchTimestampMs"] / 1000, UTC)
+    return Planned(query, None if in_snapshot or version == 0 else version - 1, at)
 
 
 def begun_version(spark: SparkSession, checkpoint: str, batch_id: int) -> int:
     """The version after which whatever changes the source's rows is still to be met after a micro-batch."""
-    version, in_snapshot = _offset(spark, checkpoint, batch_id)
+    version, in_snapshot = _offset(_lines(spark, f"{checkpoint}/offsets/{batch_id}"))
     return version if in_snapshot else version - 1
 
 
-def _offset(spark: SparkSession, checkpoint: str, batch_id: int) -> tuple[int, bool]:
-    """The version that a micro-batch ends before or in, and whether that is a first snapshot not yet read whole."""
-    offset = json.loads(_lines(spark, f"{checkpoint}/offsets/{batch_id}")[-1])
+def _offset(lines: Sequence[str]) -> tuple[int, bool]:
+    """The version that a micro-batch ends before or in, and whether that is a first snapshot not yet read whole.
+
+    ``lines`` are those of its file of offsets.
+    """
+    offset = json.loads(lines[-1])
     # (v, negative index) is "before v": all of v - 1.
     return offset["reservoirVersion"], offset["index"] >= 0 and offset.get("isStartingVersion", False)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from jobs.checkpoints import Planned
 from jobs.runtime import LOG
 from jobs.source_changes import SkippedVersion
 from jobs.tables import local_frame, merge, on_dates, read_table
@@ -53,7 +54,7 @@ class Batch:
 
 def first_look(
     unpacked: DataFrame,
-    checkpoint: tuple[str, int | None],
+    planned: Planned,
     batch_id: int,
     *,
     now: datetime,
@@ -63,7 +64,7 @@ def first_look(
 
     Args:
         unpacked: What ``unpack_rows`` says of the batch.
-        checkpoint: Id of the streaming query, and newest version of the source that is read whole with the batch.
+        planned: What the checkpoint says of the batch.
         batch_id: Micro-batch.
         now: When the batch was begun.
         skipped: Versions of the source that were left out before it.
@@ -96,9 +97,9 @@ def first_look(
             lateness[group["bucket"]] = lateness.get(group["bucket"], 0) + group["rows"]
     newest = max((group["newest"] for group in groups if group["newest"] is not None), default=None)
     return Batch(
-        checkpoint_id=checkpoint[0],
+        checkpoint_id=planned.checkpoint_id,
         batch_id=batch_id,
-        source_version=checkpoint[1],
+        source_version=planned.source_version,
         started_at=now,
         dates=sorted({group["request_date"] for group in groups if group["request_date"] is not None}),
         rows_read=sum(group["rows"] for group in groups),

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -97,7 +97,7 @@ class Locks:
                 if not mutex.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
                     raise LockedError(name, "another thread of this process", datetime.now(UTC))
                 stack.callback(mutex.release)
-            wanted = sorted(name for name in set(names) - self._held)
+            wanted = sorted(set(names) - self._held)
             if wanted:
                 self._take(wanted, wait=wait)
                 stack.callback(self._give_back, wanted)
@@ -206,6 +206,11 @@ class Locks:
                     return
             except Exception as error:
                 LOG.warning("locks could not be renewed, and are tried again: %s", described(error))
+
+
+def step(locks: Locks | None, *names: str) -> AbstractContextManager[None]:
+    """``Locks.step``; nothing where a caller works without locks (notebooks, tests)."""
+    return locks.step(*names) if locks else nullcontext()
 
 
 def _named(holder: dict[str, Any]) -> str:

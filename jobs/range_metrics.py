@@ -102,7 +102,8 @@ def _check_complete(spark: SparkSession, config: Config, chosen: Sequence[Tile])
     if not pairs:
         return
     whole = (F.col("column_name") == "requests") & F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
-    windows = read_table(spark, PROFILE_METRICS, config.output).where(whole & F.col("slice_key").isNull())
+    windows = read_table(spark, PROFILE_METRICS, config.output)
+    windows = windows.where(within([tile for pair in pairs for tile in pair]) & whole & F.col("slice_key").isNull())
     sums = windows.agg(
         *(F.coalesce(F.sum(F.when(within([tile]), F.col("count"))), F.lit(0)) for pair in pairs for tile in pair)
     ).collect()[0]
@@ -139,21 +140,13 @@ def show(found: pd.DataFrame) -> str:
     return "\n".join([*head, "", table.to_string(index=False, float_format=lambda x: f"{x:,.4g}", na_rep="-")])
 
 
-def _begin(text: str) -> datetime:
-    return _time(text)
-
-
 def _end(text: str) -> datetime:
-    found = _time(text)
-    return found + timedelta(days=1) if _is_date(text) else found
-
-
-def _is_date(text: str) -> bool:
+    """A time, or the end of a day."""
     try:
-        date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        return False
-    return True
+        return _time(text)
+    return _time(day.isoformat()) + timedelta(days=1)
 
 
 def _period(text: str) -> str:
@@ -185,7 +178,7 @@ def as_json(found: DataFrame) -> list[dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = parser("metrics", __doc__ or "")
-    arguments.add_argument("--since", type=_begin, required=True, metavar="TIME", help="first date, or time (UTC)")
+    arguments.add_argument("--since", type=_time, required=True, metavar="TIME", help="first date, or time (UTC)")
     arguments.add_argument(
         "--until", type=_end, required=True, metavar="TIME", help="last date, or time after the last"
     )

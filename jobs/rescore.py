@@ -16,7 +16,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
@@ -27,7 +26,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
-from jobs.locks import POLL_SECONDS, Locks
+from jobs.locks import POLL_SECONDS, Locks, step
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
     create_tables,
@@ -96,7 +95,7 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
         if locks and number:
             time.sleep(BETWEEN_DAYS_SECONDS)
         stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys, "prompt_hash", "response_hash")
-        with locks.step(SCORES.name) if locks else nullcontext():
+        with step(locks, SCORES.name):
             needed = stale.count()
             only, updated = _rescore_day(config, day, stale, fingerprints)
         LOG.info("%s: %d rows rescored (%s)", day, updated, ", ".join(only))

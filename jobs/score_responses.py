@@ -14,7 +14,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.backlog import Backlog
-from jobs.checkpoints import batch_time, begun_version, checkpoint_in_use, read_checkpoint
+from jobs.checkpoints import Planned, begun_version, checkpoint_in_use, read_checkpoint
 from jobs.ledger import (
     account_of,
     batch_row,
@@ -35,7 +34,7 @@ from jobs.ledger import (
     progress_line,
     purged_until,
 )
-from jobs.locks import Locks
+from jobs.locks import Locks, step
 from jobs.names import Names
 from jobs.runtime import (
     LOG,
@@ -104,7 +103,7 @@ def start(
     backlog, names = Backlog(), Names()
 
     def score(df: DataFrame, batch_id: int) -> None:
-        with locks.step(SCORES.name) if locks else nullcontext():
+        with step(locks, SCORES.name):
             score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog, names=names)
 
     def begin() -> Any:
@@ -147,19 +146,19 @@ def score_batch(
     config: Config,
     *,
     checkpoint: str,
-    backlog: Backlog | None = None,
-    names: Names | None = None,
+    backlog: Backlog,
+    names: Names,
 ) -> None:
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
     spark, output = df.sparkSession, config.output
     now = datetime.now(UTC)
     rows = common_rows(df, config)
-    checkpoint_id, source_version = read_checkpoint(spark, checkpoint, batch_id)
-    horizon = _horizon(spark, config, checkpoint, checkpoint_id, batch_id)
+    planned = read_checkpoint(spark, checkpoint, batch_id)
+    horizon = _horizon(spark, config, planned, batch_id)
     unpacked = unpack_rows(rows, now=now, horizon=horizon)
-    skipped = _skipped(spark, config, checkpoint, batch_id, until=source_version)
-    batch = first_look(unpacked, (checkpoint_id, source_version), batch_id, now=now, skipped=skipped)
+    skipped = _skipped(spark, config, checkpoint, batch_id, until=planned.source_version)
+    batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
     mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
     removed = read_table(spark, FORGOTTEN, output)
@@ -168,7 +167,7 @@ def score_batch(
     new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
         first_of_each_request
     )
-    new = (names or Names()).capped(new, batch.names, config)
+    new = names.capped(new, batch.names, config)
     fail_point("before_scores")
     _insert_scores(new, batch.dates, config, now=now)
     seconds = time.monotonic() - started
@@ -183,17 +182,16 @@ def score_batch(
     upsert(row, BATCHES, output)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
-    if backlog is not None:
-        done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
-        backlog.report(spark, config, checkpoint_id, rows=done, started=started)
+    done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
+    backlog.report(spark, config, planned.checkpoint_id, rows=done, started=started)
 
 
-def _horizon(spark: SparkSession, config: Config, checkpoint: str, checkpoint_id: str, batch_id: int) -> date | None:
+def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: int) -> date | None:
     """Rows of dates before this one are skipped; the same when the batch is run again."""
-    of_settings = config.retention.horizon("scores", batch_time(spark, checkpoint, batch_id).date())
+    of_settings = config.retention.horizon("scores", planned.at.date())
     horizon = max((day for day in (of_settings, purged_until(spark, config)) if day is not None), default=None)
     if horizon is not None:
-        mine = (F.col("checkpoint_id") == checkpoint_id) & (F.col("batch_id") == batch_id)
+        mine = (F.col("checkpoint_id") == planned.checkpoint_id) & (F.col("batch_id") == batch_id)
         older = read_table(spark, SCORES, config.output).where(mine & (F.col("request_date") < F.lit(horizon)))
         if not older.isEmpty():  # begun before there was a retention, and ended as it was begun
             return None

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.registry import UnknownModelError, open_registry
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
-from jobs.tables import create_table, local_frame, merge, read_table, table_exists
+from jobs.tables import create_table, local_frame, read_table, table_exists, upsert
 from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.model_versions import DELETED, MODEL_VERSIONS, version_order
@@ -49,7 +49,7 @@ def sync(spark: SparkSession, config: Config) -> int:
     changed = _with_deleted(now, stored).exceptAll(stored)
     count = changed.count()
     if count:  # a MERGE that changes nothing would be one more commit of the table all the same
-        merge(changed, MODEL_VERSIONS, config.output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        upsert(changed, MODEL_VERSIONS, config.output)
     LOG.info("registry %s: %d versions, %d new or changed", ", ".join(names), len(rows), count)
     return len(rows)
 

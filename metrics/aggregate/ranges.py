@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from metrics.aggregate.measures import CORPUS_PERPLEXITY
+from metrics.aggregate.windows import SKETCH_QUANTILES, quantile_columns
 from schemas.config import duration_seconds
-from schemas.profile_metrics import QUANTILES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -93,11 +93,8 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
     """
     start = F.unix_seconds(F.col("window.start"))
     piece = F.floor((start - begin) / seconds) if seconds else F.lit(0)
-    own, weighted = (
-        "PARTITION BY piece, " + ", ".join((*SERIES, "column_name")),
-        "PARTITION BY piece, " + ", ".join(SERIES),
-    )
-    ranks = ", ".join(f"{rank:.2f}D" for rank in QUANTILES)
+    series = f"PARTITION BY piece, {', '.join(SERIES)}"
+    own = f"{series}, column_name"
     merged = (
         windows.withColumn("piece", piece.cast("bigint"))
         .withColumn("mean", F.expr(f"sum(sum) OVER ({own}) / nullif(sum(count) OVER ({own}), 0)"))
@@ -111,21 +108,18 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
             F.sum(F.expr("coalesce((count - 1) * stddev * stddev, 0) + count * pow(avg - mean, 2)")).alias("squares"),
             F.expr("kll_merge_agg_double(sketch)").alias("sketch"),
         )
-        .withColumn(
-            "q", F.expr(f"CASE WHEN min IS NOT NULL THEN kll_sketch_get_quantile_double(sketch, array({ranks})) END")
-        )
+        .withColumn("q", F.when(F.col("min").isNotNull(), F.expr(SKETCH_QUANTILES)))
     )
     is_corpus = F.col("column_name") == CORPUS_PERPLEXITY
 
     def ratio(name: str) -> Column:
         """exp(nats / tokens), of the measures that hold these sums."""
         nats, tokens = (
-            f"max(CASE WHEN column_name = '{measure}' THEN {name} END) OVER ({weighted})"
+            f"max(CASE WHEN column_name = '{measure}' THEN {name} END) OVER ({series})"
             for measure in ("response_nll", "response_scored_tokens")
         )
         return F.expr(f"CASE WHEN count > 0 THEN exp({nats} / {tokens}) END")
 
-    inner = F.slice("q", 2, len(QUANTILES) - 2)
     return merged.select(
         "since",
         "until",
@@ -137,8 +131,7 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
         F.expr("CASE WHEN count > 1 AND min IS NOT NULL THEN sqrt(squares / (count - 1)) END").alias("stddev"),
         "min",
         "max",
-        F.col("q")[QUANTILES.index(0.5)].alias("median"),
-        F.when(F.col("q").isNotNull(), F.concat(F.array("min"), inner, F.array("max"))).alias("quantiles"),
+        *quantile_columns(),
         "sum",
         "weighted_count",
         F.when(is_corpus, ratio("sum_wx"))

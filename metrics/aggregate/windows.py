@@ -159,15 +159,26 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     )
 
 
+SKETCH_QUANTILES = f"kll_sketch_get_quantile_double(sketch, array({', '.join(f'{rank:.2f}D' for rank in QUANTILES)}))"
+"""SQL: the sketch's values at QUANTILES; an error where the sketch is empty."""
+
+
+def quantile_columns() -> tuple[Column, Column]:
+    """``median`` and ``quantiles`` of rows with ``q`` (SKETCH_QUANTILES, or NULL), ``min`` and ``max``.
+
+    The first and the last quantile are exact.
+    """
+    inner = F.slice("q", 2, len(QUANTILES) - 2)
+    quantiles = F.when(F.col("q").isNotNull(), F.concat(F.array("min"), inner, F.array("max")))
+    return F.col("q")[QUANTILES.index(0.5)].alias("median"), quantiles.alias("quantiles")
+
+
 def _profile_columns(groups: DataFrame) -> DataFrame:
-    ranks = ", ".join(f"{rank:.2f}D" for rank in QUANTILES)
     corpus = F.col("column_name") == CORPUS_PERPLEXITY
     # Of a ratio of sums only the ratio means anything; response_nll and response_scored_tokens hold the sums.
     own = ~corpus & (F.col("count") > 0)
     # An empty sketch has no quantiles, and asking for them is an error.
-    groups = groups.withColumn("q", F.when(own, F.expr(f"kll_sketch_get_quantile_double(sketch, array({ranks}))")))
-    inner = F.slice("q", 2, len(QUANTILES) - 2)
-    quantiles = F.concat(F.array("min"), inner, F.array("max"))
+    groups = groups.withColumn("q", F.when(own, F.expr(SKETCH_QUANTILES)))
 
     def plain(name: str) -> Column:
         return F.when(own, F.col(name)).alias(name)
@@ -188,8 +199,7 @@ def _profile_columns(groups: DataFrame) -> DataFrame:
         plain("stddev"),
         plain("min"),
         plain("max"),
-        F.col("q")[QUANTILES.index(0.5)].alias("median"),
-        F.when(own, quantiles).alias("quantiles"),
+        *quantile_columns(),
         plain("sum"),
         F.coalesce("weighted_count", F.lit(0.0)).alias("weighted_count"),
         F.when(corpus, F.exp(F.col("sum_wx") / F.col("weighted_tokens")))

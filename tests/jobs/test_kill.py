@@ -91,7 +91,7 @@ def test_cut_off_at_each_point_in_turn(
 
         return fail_point
 
-    hops = [point for point in FAIL_POINTS if point != "after_page"]
+    hops = [point for point in FAIL_POINTS if point != "after_tick"]
     for point in hops:
         for hop in (score_responses, aggregate_windows):
             monkeypatch.setattr(hop, "fail_point", die_at(point))
@@ -112,6 +112,6 @@ def test_killed_at_each_point_and_restarted(
     config, config_file = killed
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
     windows = table_exists(spark, PROFILE_METRICS, config.output) and table(spark, PROFILE_METRICS, config).size > 0
-    assert windows == (point in ("after_windows", "after_page"))
+    assert windows == (point in ("after_windows", "after_tick"))
     assert monitor(config_file) == 0
     assert_undisturbed(spark, config, undisturbed)

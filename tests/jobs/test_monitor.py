@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from jobs import aggregate_windows, monitor
+from jobs import aggregate_windows, dashboard, monitor
 from jobs.reconcile import reconcile
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -121,3 +121,14 @@ def test_a_step_that_fails_does_not_stop_the_others(
     assert (tmp_path / "dashboard" / "index.html").exists(), "the page comes after the windows and is still drawn"
     assert "windows failed, and is tried again at the next tick: RuntimeError: first line" in caplog.text
     assert "secret second line" not in caplog.text
+
+    # Maintenance removes rows, and goes by the windows: without them not, without the page it does.
+    maintained: list[int] = []
+    monkeypatch.setattr(monitor, "maintain", lambda *_: maintained.append(1))
+    assert monitor.run_once(spark, config) == 1
+    assert maintained == []
+    monkeypatch.undo()
+    monkeypatch.setattr(monitor, "maintain", lambda *_: maintained.append(1))
+    monkeypatch.setattr(dashboard, "write_page", fail)
+    assert monitor.run_once(spark, config) == 1
+    assert maintained == [1]
