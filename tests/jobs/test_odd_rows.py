@@ -6,7 +6,9 @@ The source is an AI Gateway table, whose rows can lack a time, and name why a pa
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
+from jobs import ledger
 from jobs.reconcile import reconcile
+from jobs.runtime import LOG
 from jobs.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -72,8 +76,24 @@ SHAPES: dict[str, Fate] = {
 
 
 @pytest.fixture(scope="module")
+def said() -> Iterator[list[str]]:
+    """Warnings of the run."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    LOG.addHandler(handler)
+    ledger._WARNED.discard("e")
+    yield messages
+    LOG.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
 def scored(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+    spark: SparkSession,
+    language_model: Path,
+    classifier: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    said: list[str],
 ) -> Config:
     config = config_in(tmp_path_factory.mktemp("odd"), language_model, classifier, text={"store": "full"})
     rows = [gateway_row(name, "e") | {"response": HELLO} | differs for name, (differs, _) in SHAPES.items()]
@@ -185,3 +205,16 @@ def test_everything_balances_and_oddities_are_reported(spark: SparkSession, scor
         "ids_from_hash": 2,
     }
     assert account.days["none"]["source_rows"] == 3
+
+
+def test_an_unknown_entity_is_kept_and_warned_of_once(
+    scored: Config, scores: dict[str, list[dict[str, Any]]], said: list[str]
+) -> None:
+    names = {
+        (one["served_entity_id"], one["model_name"], one["model_version"]) for some in scores.values() for one in some
+    }
+    assert names == {("e", "e", None)}
+    of_entity = [message for message in said if "source.served_entities" in message]
+    assert of_entity == ["served entity e is not in source.served_entities: its model has the id as name"]
+    ledger._warn_of_entities(["e"])
+    assert len([message for message in said if "source.served_entities" in message]) == 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pyspark.sql import functions as F
 
 from jobs import score_responses
 from jobs.checkpoints import checkpoint_in_use
@@ -54,17 +55,22 @@ def create(spark: SparkSession, path: str, properties: dict[str, str] | None = N
 
 def read(spark: SparkSession, config: Config, checkpoint: str = "checkpoint") -> list[str]:
     """Ids of the requests that a stream meets on the way to the source's end; its checkpoint is kept."""
-    found: list[str] = []
+    return sorted(one for batch in read_batches(spark, config, checkpoint) for one in batch)
+
+
+def read_batches(spark: SparkSession, config: Config, checkpoint: str = "checkpoint") -> list[list[str]]:
+    """The same by batch."""
+    found: list[list[str]] = []
 
     def batch(df: DataFrame, _: int) -> None:
-        found.extend(one["request_id"] for one in common_rows(df, config).select("request_id").collect())
+        found.append(sorted(one["request_id"] for one in common_rows(df, config).select("request_id").collect()))
 
     def begin() -> Any:
         place = f"{config.output.path}/{checkpoint}"
         return stream(stream_source(spark, config), batch, name="light", checkpoint=place, trigger="availableNow")
 
     SourceQuery(begin, config).awaitTermination()
-    return sorted(found)
+    return found
 
 
 def sql(*statements: str) -> Change:
@@ -260,6 +266,20 @@ def test_a_start_that_is_still_to_come(
 ) -> None:
     with pytest.raises(SourceError, match=sentence):
         read(spark, source_of(spark, tmp_path, **setting))
+
+
+def test_where_a_stream_begins_and_how_much_a_batch_is(spark: SparkSession, tmp_path: Path) -> None:
+    config = source_of(spark, tmp_path)
+    history = spark.sql(f"DESCRIBE HISTORY delta.`{config.source.path}`").where("version = 2")
+    at = history.select(F.col("timestamp").cast("string")).collect()[0][0]
+
+    def batches(**setting: Any) -> list[list[str]]:
+        source = config.source.model_copy(update=setting)
+        return read_batches(spark, config.model_copy(update={"source": source}), next(iter(setting)))
+
+    assert batches(dialect="auto") == [["a", "b", "c", "d"]]
+    assert batches(starting_version=2) == batches(starting_timestamp=at) == [["c", "d"]]
+    assert batches(max_bytes_per_trigger="1b") == batches(max_files_per_trigger=1) == [["a", "b"], ["c", "d"]]
 
 
 def test_a_source_that_is_gone(spark: SparkSession, tmp_path: Path) -> None:
