@@ -7,8 +7,10 @@ spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/loca
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
@@ -18,13 +20,18 @@ from jobs.locks import Locks, step
 from jobs.runtime import LOG, OK, add_trigger, fail_point, parser, read_config, run, spark_session, stream
 from jobs.tables import (
     create_table,
+    delete_rows,
     identifier,
     merge,
     on_dates,
     read_changes,
     read_table,
+    retried,
     set_rows,
+    set_table_properties,
+    table_properties,
 )
+from metrics.aggregate.ranges import long, long_windows, pieces_of_long
 from metrics.aggregate.windows import (
     KEYS,
     aggregate_windows,
@@ -35,7 +42,7 @@ from metrics.aggregate.windows import (
     with_windows,
 )
 from schemas.batches import BATCHES
-from schemas.config import Config
+from schemas.config import Config, duration_seconds
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
 
 HOP = "aggregate_windows"
 FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "is_frozen", "updated_at")]
-STORED_KEYS = [key for key in KEYS if key not in ("start", "end")]
 CHANGED = " OR ".join(
     [f"NOT (t.{name} <=> s.{name})" for name in ("count", "num_nulls", "min", "max")]
     + [
@@ -55,6 +61,12 @@ CHANGED = " OR ".join(
 )
 """When a stored window is rewritten. Sums of the same values in another order differ in their last digits, and sketches
 are random: neither is a change."""
+
+GRANULARITIES, THRESHOLD = "inference_metrics.granularities", "inference_metrics.toxicity_threshold"
+"""Table properties that say which settings the windows were made by."""
+
+_FOLLOWED: dict[str, dict[str, str]] = {}
+"""Of tables that this process has looked at, what they say; a look costs half a second."""
 
 NOT_KNOWN = timedelta(days=7)
 """How long a window has to wait while no batch tells how late rows are."""
@@ -74,6 +86,8 @@ IS_NEWEST = "scorer_fingerprint <=> newest"
 def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | None = None) -> Any:
     """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock.
 
+    Where ``granularities`` or the toxicity threshold are others than last time, all windows are recomputed first.
+
     Raises:
         LockedError: Another driver runs it.
     """
@@ -83,6 +97,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     create_table(spark, PROFILE_METRICS, config.output)
     create_table(spark, BATCHES, config.output)
     _create_view(spark, config)
+    _follow_settings(spark, config, locks)
     changes = read_changes(spark, SCORES, config.output)
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
@@ -93,7 +108,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
 
 
 def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
-    """Recompute the windows that changed rows fall into, whole and from ``scores``, and put them into one MERGE.
+    """Recompute the windows that changed rows fall into, from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
     figures. Deletes are not followed, nor rows of dates that retention has purged: it must not undo windows. Where a
@@ -105,31 +120,117 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     # The rows of older dates are gone: their windows stay as they are.
     horizon = purged_until(df.sparkSession, config)
     dates = sorted({day for day, _ in found if horizon is None or day >= horizon})
-    if not dates:
-        return
-    touched = touched_windows(changes, granularities=config.granularities)
-    spark, output = df.sparkSession, config.output
-    if any(updated for _, updated in found):
-        stored = on_dates(read_table(spark, PROFILE_METRICS, output), "window_date", dates)
-        stored = in_windows(stored.select("window.start", "window.end", *STORED_KEYS), touched)
-        figures = window_figures(spark, config, dates=dates, touched=touched, stored=stored)
-        figures = with_lost(figures, lost_scorers(changes, granularities=config.granularities))
-    else:  # new rows alone leave no window empty, and take no scorer away
-        figures = window_figures(spark, config, dates=dates, touched=touched).withColumn("lost", F.lit(False))
-    fail_point("before_windows")
+    if dates:
+        updated = any(updated for _, updated in found)
+        retried(lambda: _recompute(changes, dates, config, updated=updated))
+        LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
+
+
+def _recompute(changes: DataFrame, dates: list[date], config: Config, *, updated: bool) -> None:
+    """The windows that changed rows of some dates fall into; ``updated``: some of the rows are not new.
+
+    New rows alone leave no window empty and take no scorer away; and of a long window they touch few parts: the others
+    are taken from the table, whose lock is held, and not from their rows.
+    """
+    spark = changes.sparkSession
+    pieces = None if updated else pieces_of_long(config.granularities)
+    longer = long(config.granularities) if pieces else []
+    lengths = [one for one in config.granularities if one not in longer]
+    with kept(touched_windows(changes, granularities=config.granularities)) as touched:
+        stored = on_dates(read_table(spark, PROFILE_METRICS, config.output), "window_date", dates)
+        stored = stored.select("*", "window.start", "window.end").alias("t")
+        if updated:
+            keys = in_windows(stored.select(*KEYS), touched)
+            figures = window_figures(spark, config, dates=dates, touched=touched, stored=keys)
+            figures = with_lost(figures, lost_scorers(changes, granularities=config.granularities))
+        else:
+            figures = window_figures(spark, config, dates=dates, touched=touched, granularities=lengths)
+            figures = figures.withColumn("lost", F.lit(False))
+        with kept(figures) as computed:
+            figures = computed
+            if pieces:
+                of_length = stored.where(f"granularity = '{pieces}' AND {NOT_FROZEN}")
+                others = in_windows(of_length, touched, how="left_anti")
+                of = computed.where(f"granularity = '{pieces}'").unionByName(others, allowMissingColumns=True)
+                merged = long_windows(of, touched, granularities=longer).withColumn("lost", F.lit(False))
+                figures = computed.unionByName(merged)
+            fail_point("before_windows")
+            _write(figures, dates, config)
+    fail_point("after_windows")
+
+
+@contextmanager
+def kept(df: DataFrame) -> Iterator[DataFrame]:
+    """The frame, computed once while it lasts; a MERGE alone reads its source twice."""
+    df = df.persist()
+    try:
+        yield df
+    finally:
+        df.unpersist()
+
+
+def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
+    """Put windows of some dates into the table, in one MERGE."""
+    spark = figures.sparkSession
     is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - settling_time(spark, config))
     values = {name: F.col(f"s.{name}") for name in FIGURES}
     values |= {"is_settled": is_settled, "updated_at": F.lit(datetime.now(UTC))}
     (
-        merge(figures, PROFILE_METRICS, output, dates=dates)
+        merge(figures, PROFILE_METRICS, config.output, dates=dates)
         .whenMatchedUpdate(f"s.lost AND {NOT_FROZEN}", {"is_frozen": F.lit(True)})
         .whenMatchedDelete(f"s.gone AND {NOT_FROZEN}")
         .whenMatchedUpdate(f"({CHANGED}) AND {NOT_FROZEN}", values | {"revision": F.expr("t.revision + 1")})
         .whenNotMatchedInsert(values=values | {"revision": F.lit(1)})
         .execute()
     )
-    fail_point("after_windows")
-    LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
+
+
+def recompute_all(spark: SparkSession, config: Config) -> int:
+    """Compute all windows anew whose rows are there, a day at a time; how many days. Safe to repeat at any point.
+
+    Windows that the settings no longer ask for (of another length, or toxic by another threshold) go; those of rows
+    that retention has removed stay as they are, as do frozen ones.
+    """
+    horizon = purged_until(spark, config)
+    rows = read_table(spark, SCORES, config.output).select("request_date").distinct()
+    dates = sorted(day for (day,) in rows.collect() if horizon is None or day >= horizon)
+
+    def compute(day: date) -> None:
+        _write(window_figures(spark, config, dates=[day]).withColumn("lost", F.lit(False)), [day], config)
+
+    for day in dates:
+        retried(partial(compute, day))
+        LOG.info("recomputed the windows of %s", day)
+    threshold = F.coalesce(F.regexp_extract("scorer_fingerprint", " threshold=(.*)$", 1), F.lit(""))
+    other = ~F.col("granularity").isin(*config.granularities) | ~threshold.isin("", _threshold(config))
+    frozen = F.coalesce("is_frozen", F.lit(False))
+    delete_rows(spark, PROFILE_METRICS, config.output, F.col("window_date").isin(dates) & other & ~frozen)
+    return len(dates)
+
+
+def _threshold(config: Config) -> str:
+    return f"{config.scoring.toxicity.threshold:g}"
+
+
+def _follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -> None:
+    """Recompute all windows where the table says that they were made by other settings, and note these there."""
+    lengths = sorted(config.granularities, key=duration_seconds)
+    wanted = {GRANULARITIES: ", ".join(lengths), THRESHOLD: _threshold(config)}
+    name = identifier(PROFILE_METRICS, config.output)
+    if _FOLLOWED.get(name) == wanted:
+        return
+    properties = table_properties(spark, PROFILE_METRICS, config.output)
+    had = {key: value for key, value in properties.items() if key in wanted}
+    if had != wanted:
+        with step(locks, PROFILE_METRICS.name):
+            if had:  # a new table says nothing yet
+                changes = [f"{key.partition('.')[2]} from {had.get(key)} to {wanted[key]}" for key in wanted]
+                LOG.warning(
+                    "settings changed (%s): all windows whose rows are there are recomputed", "; ".join(changes)
+                )
+                recompute_all(spark, config)
+            set_table_properties(spark, PROFILE_METRICS, config.output, wanted)
+    _FOLLOWED[name] = wanted
 
 
 def settling_time(spark: SparkSession, config: Config) -> timedelta:
@@ -189,12 +290,13 @@ def window_figures(
     dates: Iterable[date] | None = None,
     touched: DataFrame | None = None,
     stored: DataFrame | None = None,
+    granularities: Sequence[str] | None = None,
 ) -> DataFrame:
-    """``profile_metrics`` as ``scores`` has it now, of some dates and windows or of all."""
+    """``profile_metrics`` as ``scores`` has it now, of some dates, windows and lengths or of all."""
     rows = read_table(spark, SCORES, config.output)
     if dates is not None:
         rows = on_dates(rows, "request_date", dates)
-    rows = with_windows(rows, granularities=config.granularities)
+    rows = with_windows(rows, granularities=granularities or config.granularities)
     if touched is not None:
         rows = in_windows(rows, touched)
     return aggregate_windows(rows, toxicity_threshold=config.scoring.toxicity.threshold, stored=stored)
@@ -224,13 +326,19 @@ def _create_view(spark: SparkSession, config: Config) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = add_trigger(parser("aggregate-windows", __doc__ or "")).parse_args(argv)
+    arguments = add_trigger(parser("aggregate-windows", __doc__ or ""))
+    arguments.add_argument("--recompute", action="store_true", help="compute all windows anew whose rows are there")
+    options = arguments.parse_args(argv)
 
     def work() -> int:
         config = read_config(options, trigger=options.trigger)
         spark = spark_session("inference-metrics aggregate-windows")
         with Locks(spark, config.output, "aggregate-windows", [HOP]) as locks:
-            start(spark, config, trigger=config.trigger, locks=locks).awaitTermination()
+            query = start(spark, config, trigger=config.trigger, locks=locks)
+            if options.recompute:
+                with locks.step(PROFILE_METRICS.name):
+                    recompute_all(spark, config)
+            query.awaitTermination()
         return OK
 
     return run(work)

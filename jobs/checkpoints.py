@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 
+from schemas.errors import CheckpointError
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+WAY_OUT = (
+    "Restore the checkpoint, or move its folder away: everything is read again, and nothing is scored or counted twice."
+)
 
 
 def checkpoint_in_use(spark: SparkSession, base: str, *, new: bool = False) -> str:
@@ -34,11 +41,33 @@ def _numbered(base: str, number: int) -> str:
 
 
 def _begun(spark: SparkSession, checkpoint: str) -> bool:
+    """Whether a query has written to the folder; ``metadata`` alone can be lost."""
+    return any(_is_there(spark, f"{checkpoint}/{name}") for name in ("metadata", "offsets"))
+
+
+def _is_there(spark: SparkSession, path: str) -> bool:
     try:
-        spark.read.text(f"{checkpoint}/metadata")
+        spark.read.text(path)
     except AnalysisException:
         return False
     return True
+
+
+def check_metadata(spark: SparkSession, checkpoint: str) -> None:
+    """Whether a query that was begun can go on from its checkpoint.
+
+    Raises:
+        CheckpointError: Its id can't be read.
+    """
+    if _is_there(spark, f"{checkpoint}/metadata"):
+        try:
+            _query_id(spark, checkpoint)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{checkpoint}/metadata is cut off or damaged. {WAY_OUT}") from error
+
+
+def _query_id(spark: SparkSession, checkpoint: str) -> str:
+    return str(json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"])
 
 
 @dataclass(frozen=True)
@@ -58,7 +87,7 @@ class Planned:
 
 def read_checkpoint(spark: SparkSession, checkpoint: str, batch_id: int) -> Planned:
     """What a Delta source's checkpoint says of a micro-batch."""
-    query = json.loads(_lines(spark, f"{checkpoint}/metadata")[0])["id"]
+    query = _query_id(spark, checkpoint)
     _, about, *_ = lines = _lines(spark, f"{checkpoint}/offsets/{batch_id}")
     version, in_snapshot = _offset(lines)
     at = datetime.fromtimestamp(json.loads(about)["batchTimestampMs"] / 1000, UTC)

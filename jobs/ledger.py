@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.checkpoints import Planned
 from jobs.runtime import LOG
 from jobs.source_changes import SkippedVersion
-from jobs.tables import local_frame, merge, on_dates, read_table
+from jobs.tables import local_frame, merge, on_dates, read_table, retried
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import TableError
@@ -289,4 +289,5 @@ def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
         )
         .withColumn("rows_duplicate", F.expr("rows_read - rows_scored - rows_quarantined - rows_skipped"))
     )
-    merge(counted.select(BATCHES.column_names), BATCHES, output).whenMatchedUpdateAll().execute()
+    counts = counted.select(BATCHES.column_names)
+    retried(lambda: merge(counts, BATCHES, output).whenMatchedUpdateAll().execute())

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs.aggregate_windows import settle_windows
 from jobs.locks import Locks
 from jobs.runtime import LOG, described
-from jobs.tables import delete_rows, identifier, merge, read_table, set_rows, table_exists
+from jobs.tables import delete_rows, identifier, merge, read_table, retried, set_rows, table_exists
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas import Table
 from schemas.batches import BATCHES
@@ -126,7 +126,7 @@ def _note_purged(expired: DataFrame, column: str, key: str, config: Config) -> N
     )
     others = f"map_filter(coalesce(t.{column}, map()), (k, v) -> NOT map_contains_key(s.{column}, k))"
     both = f"map_concat({others}, s.{column})"
-    merge(counts, BATCHES, config.output).whenMatchedUpdate(set={column: F.expr(both)}).execute()
+    retried(lambda: merge(counts, BATCHES, config.output).whenMatchedUpdate(set={column: F.expr(both)}).execute())
 
 
 def purge_windows(spark: SparkSession, config: Config, today: date) -> None:
@@ -146,5 +146,5 @@ def _tidy_up(spark: SparkSession, config: Config, table: Table, today: date) -> 
     """Pack small files, and remove those that no version within ``delta.deletedFileRetentionDuration`` needs."""
     name = identifier(table, config.output)
     recent = f" WHERE {table.partition_by} >= DATE'{today - RECENT}'" if table.partition_by else ""
-    spark.sql(f"OPTIMIZE {name}{recent}")
+    retried(lambda: spark.sql(f"OPTIMIZE {name}{recent}"))
     spark.sql(f"VACUUM {name}")

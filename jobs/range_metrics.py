@@ -89,7 +89,7 @@ def metrics_between(
     is_whole = F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
     windows = windows.where(~is_whole if "version" in by else is_whole)
     windows = windows.where(F.col("slice_key").isNotNull() if "slice" in by else F.col("slice_key").isNull())
-    found = windows.transform(current_metrics).transform(merge_windows, seconds=seconds, begin=begin)
+    found = windows.transform(current_metrics).transform(merge_windows, seconds=seconds, begin=begin).drop("sketch")
     if columns:
         found = found.where(F.col("column_name").isin(list(columns)))
     return found.orderBy("since", *SERIES[:-1], "column_name")

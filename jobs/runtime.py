@@ -7,6 +7,7 @@ import atexit
 import gc
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.checkpoints import WAY_OUT, check_metadata
 from jobs.java import use_java
 from schemas.config import AVAILABLE_NOW, Config, load_config
 from schemas.errors import ConfigError, MonitorError, SourceError
@@ -102,14 +104,27 @@ def run(main: Callable[[], int]) -> int:
         return FAILED
 
 
+STORAGE = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied"
+    r"|\S+ is not a Parquet file|Checksum error: \S+"
+)
+"""What Spark says of files and disks, far below the first line of its errors."""
+
+CUT_OFF = re.compile(r"Incomplete log file|STREAMING_CHECKPOINT_MISSING_METADATA_FILE")
+"""What it says of a checkpoint that lacks a file, or the end of one."""
+
+
 def described(error: Exception) -> str:
-    """Type and first line of an error, and the line of an error of ours that Spark passed on inside.
+    """Type and first line of an error; of what Spark has below, an error of ours and what is wrong with files and disk.
 
     No more: what Spark adds below can quote rows.
     """
-    lines = str(error).splitlines() or [""]
+    text = str(error)
+    lines = text.splitlines() or [""]
     ours = next((line for line in lines[1:] if line.startswith("schemas.errors.")), "")
-    return f"{type(error).__name__}: {lines[0][:500]} {ours}".rstrip()
+    below = "; ".join(dict.fromkeys(STORAGE.findall(text.removeprefix(lines[0]))))
+    way_out = WAY_OUT if CUT_OFF.search(text) else ""
+    return " ".join(part for part in (f"{type(error).__name__}: {lines[0][:500]}", ours, below, way_out) if part)
 
 
 def read_config(arguments: argparse.Namespace, **extra: str | None) -> Config:
@@ -246,7 +261,11 @@ def fail_point(name: str) -> None:
 
 
 def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str, checkpoint: str, trigger: str) -> Any:
-    """Start a foreachBatch query; ``trigger`` is availableNow or a duration."""
+    """Start a foreachBatch query; ``trigger`` is availableNow or a duration.
+
+    Raises:
+        CheckpointError: Its checkpoint is damaged.
+    """
 
     def clean_batch(rows: DataFrame, batch_id: int) -> None:
         try:
@@ -256,6 +275,7 @@ def stream(df: DataFrame, batch: Callable[[DataFrame, int], None], *, name: str,
             # with half a million lasting objects (torch, mlflow) Python looks for circles seldom by itself.
             gc.collect()
 
+    check_metadata(df.sparkSession, checkpoint)
     writer = df.writeStream.queryName(name).option("checkpointLocation", checkpoint).foreachBatch(clean_batch)
     if trigger == AVAILABLE_NOW:
         return writer.trigger(availableNow=True).start()

@@ -50,7 +50,7 @@ from jobs.runtime import (
 )
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source, without_ansi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
-from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table, upsert
+from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table, retried, upsert
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
@@ -419,8 +419,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)
-        left = merge(keys, QUARANTINE, output)
-        left.whenMatchedDelete().execute()
+        retried(lambda: merge(keys, QUARANTINE, output).whenMatchedDelete().execute())
     return {"tried": tried, "scored": scored}
 
 

@@ -102,16 +102,26 @@ def _bring_up_to_date(spark: SparkSession, table: Table, output: Output) -> None
     if missing := [column for column in table.columns if column.name not in present]:
         columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment.replace(chr(39), chr(8217))}'" for c in missing)
         spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
-    properties = spark.sql(f"DESCRIBE DETAIL {name}").select("properties").collect()[0][0]
-    lacking = [f"'{key}' = '{value}'" for key, value in table.properties.items() if properties.get(key) != value]
-    if lacking:
-        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({', '.join(lacking)})")
+    properties = table_properties(spark, table, output)
+    if lacking := {key: value for key, value in table.properties.items() if properties.get(key) != value}:
+        set_table_properties(spark, table, output, lacking)
     for constraint, condition in table.checks.items():
         present_condition = properties.get(f"delta.constraints.{constraint}", "")
         if "".join(present_condition.split()) != "".join(condition.split()):  # Delta spaces it in its own way
             spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")
             spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({condition})")
     _UP_TO_DATE.add(name)
+
+
+def table_properties(spark: SparkSession, table: Table, output: Output) -> dict[str, str]:
+    """The table's properties."""
+    return dict(spark.sql(f"DESCRIBE DETAIL {identifier(table, output)}").select("properties").collect()[0][0])
+
+
+def set_table_properties(spark: SparkSession, table: Table, output: Output, properties: Mapping[str, str]) -> None:
+    """Set properties of the table; their keys and values are ours, and hold no quotes."""
+    listed = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
+    spark.sql(f"ALTER TABLE {identifier(table, output)} SET TBLPROPERTIES ({listed})")
 
 
 def _create(spark: SparkSession, table: Table, output: Output, constraints: Mapping[str, str]) -> None:
@@ -187,12 +197,12 @@ def _target(spark: SparkSession, table: Table, output: Output) -> DeltaTable:
 def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> None:
     """Insert-only MERGE on the table's keys: a replay changes nothing."""
     rows = df.select(table.column_names)
-    _retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
+    retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
 
 
 def upsert(df: DataFrame, table: Table, output: Output) -> None:
     """Insert rows, and replace those with the same keys."""
-    _retried(lambda: merge(df, table, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute())
+    retried(lambda: merge(df, table, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute())
 
 
 def update_rows(
@@ -204,7 +214,7 @@ def update_rows(
     """
     rows = df.persist()
     try:
-        done = _retried(lambda: merge(rows, table, output, dates=dates).whenMatchedUpdate(set=dict(values)).execute())
+        done = retried(lambda: merge(rows, table, output, dates=dates).whenMatchedUpdate(set=dict(values)).execute())
         return int(done.collect()[0]["num_updated_rows"])
     finally:
         rows.unpersist()
@@ -214,16 +224,19 @@ def set_rows(
     spark: SparkSession, table: Table, output: Output, condition: Column, values: Mapping[str, Column]
 ) -> None:
     """Set columns of the table's rows for which the condition holds."""
-    _retried(lambda: _target(spark, table, output).update(condition, dict(values)))
+    retried(lambda: _target(spark, table, output).update(condition, dict(values)))
 
 
 def delete_rows(spark: SparkSession, table: Table, output: Output, condition: Column) -> None:
     """Delete the table's rows for which the condition holds."""
-    _retried(lambda: _target(spark, table, output).delete(condition))
+    retried(lambda: _target(spark, table, output).delete(condition))
 
 
-def _retried(write: Callable[[], R]) -> R:
-    """Write, and write again when another writer came between: Delta lets one of two that touch the same files fail."""
+def retried(write: Callable[[], R]) -> R:
+    """Write, and write again when another writer came between: Delta lets one of two that touch the same files fail.
+
+    What is repeated has to read again what it decides by.
+    """
     for wait in (1.0, 4.0, 16.0, 64.0):
         try:
             return write()

@@ -31,6 +31,10 @@ class TableError(MonitorError):
     """A table of the monitor is missing or is not what this version writes."""
 
 
+class CheckpointError(MonitorError):
+    """A streaming query can't go on from its checkpoint."""
+
+
 class LockedError(MonitorError):
     """Another process is at work where only one may be; it is named."""
 

@@ -244,7 +244,7 @@ def expected_scores(rows: list[dict[str, Any]], config: Config) -> tuple[pd.Data
 
 def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
     """Keys of the windows that are not as a recomputation in pandas has them."""
-    expected = oracle.profile(scores, config.granularities)
+    expected = oracle.profile(scores, config.granularities, config.scoring.toxicity.threshold)
     df = spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}")
     stored_rows: pd.DataFrame = df.withColumn("start", F.col("window.start")).toPandas()
     names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import TYPE_CHECKING
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from metrics.aggregate.measures import CORPUS_PERPLEXITY
-from metrics.aggregate.windows import SKETCH_QUANTILES, quantile_columns
+from metrics.aggregate.windows import SKETCH_QUANTILES, WHOLE_ONLY_SECONDS, in_windows, quantile_columns
 from schemas.config import duration_seconds
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column
 
 SERIES = ("endpoint_name", "model_name", "model_version", "slice_key", "slice_value", "scorer_fingerprint")
 """What is never merged, beside ``column_name``."""
+
+LONG_SECONDS = 3600
+"""Windows above this length are merged from shorter ones when rows arrive: of a day's rows few are new."""
 
 SUMS = ("count", "num_nulls", "sum", "weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
 
@@ -89,7 +94,8 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
         begin: Where one of the periods begins, in epoch seconds.
 
     Returns:
-        ``since`` and ``until`` (of the windows that there are), ``SERIES``, ``column_name`` and the statistics.
+        ``since`` and ``until`` (of the windows that there are), ``SERIES``, ``column_name`` and the statistics, with
+        the ``sketch``.
     """
     start = F.unix_seconds(F.col("window.start"))
     piece = F.floor((start - begin) / seconds) if seconds else F.lit(0)
@@ -138,4 +144,55 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
         .otherwise(F.expr("sum_wx / nullif(weighted_count, 0)"))
         .alias("weighted_avg"),
         *("sum_wx", "sum_w2", "sum_w2x", "sum_w2x2"),
+        F.when(F.col("min").isNotNull(), F.col("sketch")).alias("sketch"),
     )
+
+
+def pieces_of_long(granularities: Sequence[str]) -> str | None:
+    """The longest windows, slices included, that all long ones can be merged from; None: they come from rows."""
+    longer = long(granularities)
+    lengths = [one for one in granularities if WHOLE_ONLY_SECONDS < duration_seconds(one) <= LONG_SECONDS]
+    if not longer or not lengths:
+        return None
+    longest = max(lengths, key=duration_seconds)
+    return longest if all(duration_seconds(one) % duration_seconds(longest) == 0 for one in longer) else None
+
+
+def long(granularities: Sequence[str]) -> list[str]:
+    """Those above ``LONG_SECONDS``."""
+    return [one for one in granularities if duration_seconds(one) > LONG_SECONDS]
+
+
+def long_windows(pieces: DataFrame, touched: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
+    """Long windows merged from all the shorter ones that they consist of.
+
+    Args:
+        pieces: Rows of ``profile_metrics`` of one length.
+        touched: The long windows that are wanted, as of ``touched_windows``; others may be among them.
+        granularities: Lengths of long windows, at least one.
+
+    Returns:
+        As ``aggregate_windows``; nothing is ``gone``.
+    """
+    return reduce(DataFrame.unionByName, (_of_length(pieces, touched, one) for one in granularities))
+
+
+def _of_length(pieces: DataFrame, touched: DataFrame, granularity: str) -> DataFrame:
+    seconds = duration_seconds(granularity)
+
+    def begin(time: str) -> Column:
+        return F.timestamp_seconds(F.floor(F.unix_seconds(time) / seconds).cast("bigint") * seconds)
+
+    own = {"granularity": F.lit(granularity), "start": begin("window.start")}
+    merged = merge_windows(in_windows(pieces.withColumns(own), touched), seconds=seconds).withColumn(
+        "at", begin("since")
+    )
+    end = F.timestamp_seconds(F.unix_seconds("at") + seconds)
+    return merged.withColumns(
+        {
+            "window": F.struct(F.col("at").alias("start"), end.alias("end")),
+            "window_date": F.to_date("at"),
+            "granularity": F.lit(granularity),
+            "gone": F.lit(False),
+        }
+    ).drop("since", "until", "at")

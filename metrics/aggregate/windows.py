@@ -46,9 +46,9 @@ def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> Data
     return with_windows(changes, granularities=granularities).select(*GROUP).distinct()
 
 
-def in_windows(rows: DataFrame, windows: DataFrame) -> DataFrame:
-    """The rows whose window (``GROUP``) is among ``windows``; names that are NULL equal each other."""
-    return rows.alias("l").join(windows.alias("r"), _same(GROUP), "left_semi")
+def in_windows(rows: DataFrame, windows: DataFrame, *, how: str = "left_semi") -> DataFrame:
+    """The rows whose window (``GROUP``) is among ``windows``, or with left_anti is not; NULL names equal each other."""
+    return rows.alias("l").join(windows.alias("r"), _same(GROUP), how)
 
 
 def _same(names: Iterable[str]) -> Column:

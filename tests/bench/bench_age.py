@@ -3,8 +3,10 @@
     python -m tests.bench.bench_age [--days 1 30 365] [--rows-per-day 60000] [--rounds 5]
 
 The tables are generated: rows of ``scores`` for every day, and their windows (one day's are computed by the product,
-and repeated for the others). Each trigger then brings 200 new requests of the last day and 5 that are late by up to
-28 days, through the score hop and the window hop. Medians of the rounds; the last line is JSON.
+and repeated for the others). In each round two triggers go through the score hop and the window hop: a usual one (200
+new requests of the last day, and 5 that are late by hours), and one with late rows (200, and 5 that are late by up to
+28 days: six days change where the table has them). Medians of the rounds; the last line is JSON, with each length's
+usual trigger against the shortest table's, and its late one against that of the shortest table that has all six days.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, score_responses
 from jobs.runtime import spark_session
-from jobs.tables import create_table, read_table
+from jobs.tables import create_table, read_table, set_table_properties
 from metrics.score.exchanges import load_scorers
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORED_COLUMNS, SCORES
@@ -108,12 +110,19 @@ def build(spark: SparkSession, config: Config, days: int, rows_per_day: int) -> 
         copies.drop("back").repartition("window_date").write.format("delta").mode("append").save(target)
 
 
-def trigger(spark: SparkSession, config: Config, number: int) -> tuple[float, float]:
+LATE = {
+    "usual": [timedelta(hours=-h) for h in (1, 2, 4, 7, 11)],
+    "late": [timedelta(days=-d) for d in (1, 2, 7, 14, 28)],
+}
+"""How late the late rows of a trigger are, against noon of the last day."""
+
+
+def trigger(spark: SparkSession, config: Config, number: int, kind: str) -> tuple[float, float]:
     """Seconds of the score hop and of the window hop for one trigger's rows."""
-    late = [timedelta(days=-d) for d in (1, 2, 7, 14, 28)]
+    late = [timedelta(hours=12) + by for by in LATE[kind]]
     times = [timedelta(hours=12, minutes=5 * number, seconds=i) for i in range(200)]
     rows = [
-        row(f"new {number} {i}", at=LAST - START + at, prompt=f"hello {i} world", response="the cat sat on the mat")
+        row(f"{kind} {number} {i}", at=LAST - START + at, prompt=f"hello {i} world", response="the cat sat on the mat")
         for i, at in enumerate([*times, *late])
     ]
     append(spark, config, rows)
@@ -134,6 +143,7 @@ def main() -> None:
     arguments.add_argument("--days", type=int, nargs="+", default=[1, 30, 365])
     arguments.add_argument("--rows-per-day", type=int, default=60_000)
     arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--deletion-vectors", action="store_true", help="with them on scores and profile_metrics")
     options = arguments.parse_args()
     spark = spark_session("bench age")
     with TemporaryDirectory() as folder:
@@ -144,30 +154,41 @@ def main() -> None:
         for days, config in configs.items():
             began = time.monotonic()
             build(spark, config, days, options.rows_per_day)
+            if options.deletion_vectors:
+                for table in (SCORES, PROFILE_METRICS):
+                    set_table_properties(spark, table, config.output, {"delta.enableDeletionVectors": "true"})
             sizes[days] = (
                 read_table(spark, SCORES, config.output).count(),
                 read_table(spark, PROFILE_METRICS, config.output).count(),
             )
             print(f"{days} days: {sizes[days][0]:,} rows, {sizes[days][1]:,} windows, built in ", end="")
             print(f"{time.monotonic() - began:,.0f} s", flush=True)
-        seconds: dict[int, list[tuple[float, float]]] = {days: [] for days in configs}
+        seconds: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for number in range(options.rounds + 1):
             for days, config in configs.items():
-                one = trigger(spark, config, number)
-                print(f"round {number}, {days} days: score {one[0]:.1f} s, windows {one[1]:.1f} s", flush=True)
-                if number:  # the first warms everything
-                    seconds[days].append(one)
+                for kind in LATE:
+                    one = trigger(spark, config, number, kind)
+                    print(
+                        f"round {number}, {days} days, {kind}: score {one[0]:.1f} s, windows {one[1]:.1f} s", flush=True
+                    )
+                    if number:  # the first warms everything
+                        seconds.setdefault((kind, days), []).append(one)
     result: dict[str, object] = {"bench": "age", "rows_per_day": options.rows_per_day, "rounds": options.rounds}
-    base = [median(one[i] for one in seconds[options.days[0]]) for i in (0, 1)]
-    for days, some in seconds.items():
-        score, windows = (median(one[i] for one in some) for i in (0, 1))
-        result[f"score_seconds_{days}"], result[f"window_seconds_{days}"] = round(score, 2), round(windows, 2)
-        result[f"score_ratio_{days}"], result[f"window_ratio_{days}"] = (
-            round(score / base[0], 3),
-            round(windows / base[1], 3),
-        )
-        result[f"ratio_{days}"] = round((score + windows) / sum(base), 3)
-        print(f"{days} days: {score + windows:.1f} s a trigger, {(score + windows) / sum(base):.2f} times the shortest")
+    whole = [days for days in options.days if timedelta(days=days) > -min(LATE["late"])]
+    for kind, lengths in (("usual", options.days), ("late", whole)):
+        for days in lengths:
+            score, windows, base = (
+                median(one) for one in (*zip(*seconds[kind, days], strict=True), map(sum, seconds[kind, lengths[0]]))
+            )
+            ratio = median(map(sum, seconds[kind, days])) / base
+            result |= {
+                f"{kind}_score_seconds_{days}": round(score, 2),
+                f"{kind}_window_seconds_{days}": round(windows, 2),
+                f"{kind}_ratio_{days}": round(ratio, 3),
+            }
+            print(
+                f"{kind}, {days} days: score {score:.1f} s, windows {windows:.1f} s, {ratio:.2f} of {lengths[0]} days'"
+            )
     print(json.dumps(result))
 
 
