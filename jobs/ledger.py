@@ -21,7 +21,7 @@ from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 LATENESS = (("5 minutes", 300), ("1 hour", 3600), ("6 hours", 21600), ("1 day", 86400), ("7 days", 604800))
 """Upper bounds of the lateness histogram, in seconds; anything older counts as ``older``."""
@@ -82,9 +82,7 @@ def first_look(
             F.count_if("skip").alias("skipped"),
             F.count_if("expired").alias("expired"),
             F.max(F.when(F.col("reason").isNull(), F.col("request_time"))).cast("double").alias("newest"),
-            F.collect_set(F.when(F.col("exchanges").isNotNull(), F.struct("endpoint_name", "model_name"))).alias(
-                "names"
-            ),
+            names_in().alias("names"),
         )
         .collect()
     )
@@ -111,6 +109,11 @@ def first_look(
         names=names,
         skipped_versions=skipped,
     )
+
+
+def names_in() -> Column:
+    """The names of endpoint and model of a group of unpacked rows, as far as they can be read."""
+    return F.collect_set(F.when(F.col("exchanges").isNotNull(), F.struct("endpoint_name", "model_name")))
 
 
 def held_in_quarantine(spark: SparkSession, config: Config) -> DataFrame:

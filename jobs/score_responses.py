@@ -31,6 +31,7 @@ from jobs.ledger import (
     count_anew,
     first_look,
     held_in_quarantine,
+    names_in,
     progress_line,
     purged_until,
 )
@@ -411,11 +412,12 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     rows = common_rows(read_source(spark, config), config).dropDuplicates(["source_row_hash"])
     unpacked = unpack_rows(rows.join(F.broadcast(held), "source_row_hash"), now=now)
     readable = unpacked.where("exchanges IS NOT NULL")
-    found = unpacked.groupBy("request_date").agg(F.count("*"), F.count("exchanges")).collect()
-    dates = sorted({date for date, _, count in found if count})
+    found = unpacked.groupBy("request_date").agg(F.count("*"), F.count("exchanges"), names_in()).collect()
+    names = {day: set(map(tuple, of_day)) for day, _, count, of_day in found if count}
+    dates = sorted(names)
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
-        new = readable.transform(first_of_each_request)
+        new = Names().capped(readable.transform(first_of_each_request), names, config)
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from tests.jvm import set_options
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -22,14 +24,7 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # As in a Spark worker; more threads than free cores wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Short-lived JVMs: the optimizing compiler and parallel collectors cost a third more processor time than they save. The
-# other compiler's cache is 48 MiB by default; Spark fills it within a minute, and all code after that is interpreted.
-# Classes beyond MetaspaceSize make it collect everything, again and again.
-JVM = (
-    *("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=512m"),
-    *("-XX:+UseSerialGC", "-XX:NewRatio=1", "-XX:MetaspaceSize=512m"),
-)
-os.environ.setdefault("JDK_JAVA_OPTIONS", " ".join(JVM))
+set_options()
 # collect() gives naive datetimes in the process's zone.
 os.environ["TZ"] = "UTC"
 time.tzset()

@@ -40,6 +40,7 @@ from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
+from tests.jvm import set_options
 from tests.models import WORDS, save_classifier, save_language_model
 from tests.spine import table
 from tests.traffic import append, config_in, row, settings
@@ -326,6 +327,7 @@ def main() -> int:
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
+    set_options()
     with TemporaryDirectory() as folder:
         result = soak(Path(folder), kills=options.kills, seed=options.seed)
     wrong = result["lost"] + result["double"] + result["differing"] + len(result["problems"])

@@ -14,6 +14,7 @@ import yaml
 
 from jobs import doctor, forget, score_responses
 from jobs.reconcile import reconcile
+from metrics.slices import OTHER
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
@@ -107,23 +108,27 @@ def test_quarantine_is_tried_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     early = datetime.now(UTC) + timedelta(hours=2) - START
-    append(spark, monitored, [row("early", at=early), row("early", at=early), row("broken", request="{")])
+    other = row("other", at=early) | {"request_metadata": {"endpoint_name": "bot", "model_name": "other"}}
+    append(spark, monitored, [row("early", at=early), row("early", at=early), other, row("broken", request="{")])
     run(spark, monitored)
     reasons = table(spark, QUARANTINE, monitored).set_index("request_id")["reason"].to_dict()
-    assert reasons == {"ada 3": "length_mismatch", "early": "future_request_time", "broken": "invalid_request_json"}
+    too_early = dict.fromkeys(["early", "other"], "future_request_time")
+    assert reasons == {"ada 3": "length_mismatch", "broken": "invalid_request_json"} | too_early
     # Its time has come; until it is asked for, the row stays where it is, also when it is read again.
     monkeypatch.setattr(score_responses, "FUTURE", timedelta(hours=3))
     score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
     assert "early" not in table(spark, SCORES, monitored)["request_id"].tolist()
     # Who was forgotten in between is still one of the batch's rows.
     assert forget.forget(spark, monitored, request_ids=["bob 1"]) == {"scores": 1, "quarantine": 0}
-    assert score_responses.main(["--config", str(tmp_path / "config.yaml"), "--retry-quarantine"]) == 0
-    assert capsys.readouterr().out == "3 rows of quarantine tried, 1 scored\n"
-    assert table(spark, SCORES, monitored)["request_id"].tolist().count("early") == 1
+    again = ["--config", str(tmp_path / "config.yaml"), "--retry-quarantine", "--set", "max_models=1"]
+    assert score_responses.main(again) == 0
+    assert capsys.readouterr().out == "4 rows of quarantine tried, 2 scored\n"
+    scores = table(spark, SCORES, monitored).set_index("request_id")
+    assert scores.loc[["early", "other"], "model_name"].tolist() == ["chatbot", OTHER]
     assert sorted(table(spark, QUARANTINE, monitored)["request_id"]) == ["ada 3", "broken"]
     ledger = table(spark, BATCHES, monitored).sort_values("finished_at")
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "exchanges"]
-    assert ledger[columns].values.tolist() == [[5, 4, 1, 0, 5], [3, 1, 1, 1, 1], [8, 0, 0, 8, 0]]
+    assert ledger[columns].values.tolist() == [[5, 4, 1, 0, 5], [4, 2, 1, 1, 2], [9, 0, 0, 9, 0]]
     run(spark, monitored)
     assert reconcile(spark, monitored).problems == []
 
