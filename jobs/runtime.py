@@ -46,6 +46,10 @@ LOCAL_SETTINGS = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
     "spark.driver.memory": "4g",
     "spark.python.daemon.module": "metrics.score.daemon",
+    # A worker that gives nothing for four hours hangs (an Arrow batch is 2,000 exchanges at most): it is killed, and
+    # its task tried again.
+    "spark.python.worker.idleTimeoutSeconds": "14400",
+    "spark.python.worker.killOnIdleTimeout": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # What the UI would show of queries that are over: 2 MiB a batch of ours, and 1,000 queries are kept by default.

@@ -252,6 +252,30 @@ def test_settings_that_change_in_between(
     assert table_properties(spark, PROFILE_METRICS, monitored.output)["inference_metrics.toxicity_threshold"] == "0.5"
 
 
+# Workers
+
+
+def test_a_worker_that_hangs_is_killed_and_its_task_tried_again(spark: SparkSession, tmp_path: Path) -> None:
+    hung = tmp_path / "hung"
+
+    def hang_once(values: pd.Series) -> pd.Series:
+        if not hung.exists():
+            hung.touch()
+            time.sleep(3600)
+        return values + 1
+
+    udf = F.pandas_udf(hang_once, "bigint")  # type: ignore[attr-defined]  # not in the stubs
+    kill = "spark.sql.execution.pyspark.udf.killOnIdleTimeout"
+    seconds = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
+    assert (spark.conf.get(kill), spark.conf.get(seconds)) == ("true", "14400000ms")  # as local sessions are begun
+    spark.conf.set(seconds, "3")
+    try:
+        assert [value for (value,) in spark.range(3).coalesce(1).select(udf("id")).collect()] == [1, 2, 3]
+    finally:
+        spark.conf.unset(seconds)
+    assert hung.exists()
+
+
 # Other writers
 
 

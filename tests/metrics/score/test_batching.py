@@ -79,6 +79,17 @@ def test_a_scorer_that_always_fails_is_tried_no_more() -> None:
     assert len(tried) == before
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: device-side assert triggered")])
+def test_what_the_machine_lacks_is_no_fault_of_a_text(error: Exception) -> None:
+    """The task fails and is tried again, elsewhere or later; no text gets a reason for good."""
+
+    def score(keys: list[str]) -> list[int]:
+        raise error
+
+    with pytest.raises(type(error)):
+        score_unique(["a", "b"], score)
+
+
 def test_now_and_then_a_bad_text_opens_no_circuit() -> None:
     circuit = Circuit(limit=3)
 
