@@ -255,6 +255,7 @@ def test_settings_that_change_in_between(
 # Workers
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_killed_and_its_task_tried_again(spark: SparkSession, tmp_path: Path) -> None:
     hung = tmp_path / "hung"
 
