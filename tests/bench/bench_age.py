@@ -186,9 +186,8 @@ def main() -> None:
                 f"{kind}_window_seconds_{days}": round(windows, 2),
                 f"{kind}_ratio_{days}": round(ratio, 3),
             }
-            print(
-                f"{kind}, {days} days: score {score:.1f} s, windows {windows:.1f} s, {ratio:.2f} of {lengths[0]} days'"
-            )
+            took = f"score {score:.1f} s, windows {windows:.1f} s"
+            print(f"{kind}, {days} days: {took}, {ratio:.2f} times that of {lengths[0]} days")
     print(json.dumps(result))
 
 
