@@ -2,13 +2,14 @@
 
 inference-metrics aggregate-windows --config conf/local.yaml
 spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/local.yaml
+
+--recompute computes all windows anew whose rows are there: the way out when reconcile says that some differ.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from jobs.tables import (
     create_table,
     delete_rows,
     identifier,
+    kept,
     merge,
     on_dates,
     read_changes,
@@ -31,7 +33,7 @@ from jobs.tables import (
     set_table_properties,
     table_properties,
 )
-from metrics.aggregate.ranges import long, long_windows, pieces_of_long
+from metrics.aggregate.ranges import is_long, long_windows, part_of_long
 from metrics.aggregate.windows import (
     KEYS,
     aggregate_windows,
@@ -133,9 +135,7 @@ def _recompute(changes: DataFrame, dates: list[date], config: Config, *, updated
     are taken from the table, whose lock is held, and not from their rows.
     """
     spark = changes.sparkSession
-    pieces = None if updated else pieces_of_long(config.granularities)
-    longer = long(config.granularities) if pieces else []
-    lengths = [one for one in config.granularities if one not in longer]
+    part = None if updated else part_of_long(config.granularities)
     with kept(touched_windows(changes, granularities=config.granularities)) as touched:
         stored = on_dates(read_table(spark, PROFILE_METRICS, config.output), "window_date", dates)
         stored = stored.select("*", "window.start", "window.end").alias("t")
@@ -144,29 +144,21 @@ def _recompute(changes: DataFrame, dates: list[date], config: Config, *, updated
             figures = window_figures(spark, config, dates=dates, touched=touched, stored=keys)
             figures = with_lost(figures, lost_scorers(changes, granularities=config.granularities))
         else:
+            lengths = [one for one in config.granularities if not (part and is_long(one))]
             figures = window_figures(spark, config, dates=dates, touched=touched, granularities=lengths)
             figures = figures.withColumn("lost", F.lit(False))
         with kept(figures) as computed:
-            figures = computed
-            if pieces:
-                of_length = stored.where(f"granularity = '{pieces}' AND {NOT_FROZEN}")
-                others = in_windows(of_length, touched, how="left_anti")
-                of = computed.where(f"granularity = '{pieces}'").unionByName(others, allowMissingColumns=True)
-                merged = long_windows(of, touched, granularities=longer).withColumn("lost", F.lit(False))
-                figures = computed.unionByName(merged)
             fail_point("before_windows")
-            _write(figures, dates, config)
+            _write(_with_long(computed, stored, touched, part, config) if part else computed, dates, config)
     fail_point("after_windows")
 
 
-@contextmanager
-def kept(df: DataFrame) -> Iterator[DataFrame]:
-    """The frame, computed once while it lasts; a MERGE alone reads its source twice."""
-    df = df.persist()
-    try:
-        yield df
-    finally:
-        df.unpersist()
+def _with_long(computed: DataFrame, stored: DataFrame, touched: DataFrame, part: str, config: Config) -> DataFrame:
+    """Adds the long windows: their parts (of length ``part``) are those just computed, and else those of the table."""
+    others = in_windows(stored.where(f"granularity = '{part}' AND {NOT_FROZEN}"), touched, how="left_anti")
+    parts = computed.where(f"granularity = '{part}'").unionByName(others, allowMissingColumns=True)
+    longer = [one for one in config.granularities if is_long(one)]
+    return computed.unionByName(long_windows(parts, touched, granularities=longer).withColumn("lost", F.lit(False)))
 
 
 def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WAY_OUT = (
     "Restore the checkpoint, or move its folder away: everything is read again, and nothing is scored or counted twice."
 )
+"""What to do about a damaged checkpoint."""
 
 
 def checkpoint_in_use(spark: SparkSession, base: str, *, new: bool = False) -> str:
@@ -59,11 +60,12 @@ def check_metadata(spark: SparkSession, checkpoint: str) -> None:
     Raises:
         CheckpointError: Its id can't be read.
     """
-    if _is_there(spark, f"{checkpoint}/metadata"):
-        try:
-            _query_id(spark, checkpoint)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{checkpoint}/metadata is cut off or damaged. {WAY_OUT}") from error
+    try:
+        _query_id(spark, checkpoint)
+    except AnalysisException:
+        pass  # no query was begun
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}/metadata is cut off or damaged. {WAY_OUT}") from error
 
 
 def _query_id(spark: SparkSession, checkpoint: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -212,12 +213,19 @@ def update_rows(
 
     ``df`` is kept while it lasts: where another writer comes between, only the MERGE is repeated.
     """
-    rows = df.persist()
-    try:
+    with kept(df) as rows:
         done = retried(lambda: merge(rows, table, output, dates=dates).whenMatchedUpdate(set=dict(values)).execute())
         return int(done.collect()[0]["num_updated_rows"])
+
+
+@contextmanager
+def kept(df: DataFrame) -> Iterator[DataFrame]:
+    """The frame, computed once while it lasts."""
+    df = df.persist()
+    try:
+        yield df
     finally:
-        rows.unpersist()
+        df.unpersist()
 
 
 def set_rows(
@@ -235,7 +243,11 @@ def delete_rows(spark: SparkSession, table: Table, output: Output, condition: Co
 def retried(write: Callable[[], R]) -> R:
     """Write, and write again when another writer came between: Delta lets one of two that touch the same files fail.
 
-    What is repeated has to read again what it decides by.
+    A frame goes on seeing the tables as they were when it was made: what must see the other's rows is made by ``write``
+    itself.
+
+    Raises:
+        Exception: Delta's conflict, where there is still one at the fifth time.
     """
     for wait in (1.0, 4.0, 16.0, 64.0):
         try:

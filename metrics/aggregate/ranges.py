@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from metrics.aggregate.measures import CORPUS_PERPLEXITY
-from metrics.aggregate.windows import SKETCH_QUANTILES, WHOLE_ONLY_SECONDS, in_windows, quantile_columns
+from metrics.aggregate.windows import SKETCH_QUANTILES, WHOLE_ONLY_SECONDS, in_windows, quantile_columns, window_start
 from schemas.config import duration_seconds
 
 if TYPE_CHECKING:
@@ -148,51 +148,45 @@ def merge_windows(windows: DataFrame, *, seconds: int | None = None, begin: int 
     )
 
 
-def pieces_of_long(granularities: Sequence[str]) -> str | None:
-    """The longest windows, slices included, that all long ones can be merged from; None: they come from rows."""
-    longer = long(granularities)
-    lengths = [one for one in granularities if WHOLE_ONLY_SECONDS < duration_seconds(one) <= LONG_SECONDS]
-    if not longer or not lengths:
-        return None
-    longest = max(lengths, key=duration_seconds)
-    return longest if all(duration_seconds(one) % duration_seconds(longest) == 0 for one in longer) else None
+def is_long(granularity: str) -> bool:
+    """Whether such windows are above ``LONG_SECONDS``."""
+    return duration_seconds(granularity) > LONG_SECONDS
 
 
-def long(granularities: Sequence[str]) -> list[str]:
-    """Those above ``LONG_SECONDS``."""
-    return [one for one in granularities if duration_seconds(one) > LONG_SECONDS]
+def part_of_long(granularities: Sequence[str]) -> str | None:
+    """The longest windows, slices included, that all long ones can be merged from; None: those come from rows."""
+    longer = [duration_seconds(one) for one in granularities if is_long(one)]
+    parts = [one for one in granularities if not is_long(one) and duration_seconds(one) > WHOLE_ONLY_SECONDS]
+    part = max(parts, key=duration_seconds, default=None)
+    return part if part and longer and all(seconds % duration_seconds(part) == 0 for seconds in longer) else None
 
 
-def long_windows(pieces: DataFrame, touched: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
+def long_windows(parts: DataFrame, touched: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
     """Long windows merged from all the shorter ones that they consist of.
 
     Args:
-        pieces: Rows of ``profile_metrics`` of one length.
+        parts: Rows of ``profile_metrics`` of one length.
         touched: The long windows that are wanted, as of ``touched_windows``; others may be among them.
         granularities: Lengths of long windows, at least one.
 
     Returns:
         As ``aggregate_windows``; nothing is ``gone``.
     """
-    return reduce(DataFrame.unionByName, (_of_length(pieces, touched, one) for one in granularities))
+    return reduce(DataFrame.unionByName, (_of_length(parts, touched, one) for one in granularities))
 
 
-def _of_length(pieces: DataFrame, touched: DataFrame, granularity: str) -> DataFrame:
+def _of_length(parts: DataFrame, touched: DataFrame, granularity: str) -> DataFrame:
     seconds = duration_seconds(granularity)
-
-    def begin(time: str) -> Column:
-        return F.timestamp_seconds(F.floor(F.unix_seconds(time) / seconds).cast("bigint") * seconds)
-
-    own = {"granularity": F.lit(granularity), "start": begin("window.start")}
-    merged = merge_windows(in_windows(pieces.withColumns(own), touched), seconds=seconds).withColumn(
-        "at", begin("since")
-    )
-    end = F.timestamp_seconds(F.unix_seconds("at") + seconds)
+    start = F.timestamp_seconds(window_start(F.unix_seconds("window.start"), seconds))
+    own = parts.withColumns({"granularity": F.lit(granularity), "start": start})
+    merged = merge_windows(in_windows(own, touched), seconds=seconds)
+    first = window_start(F.unix_seconds("since"), seconds)
+    window = F.struct(F.timestamp_seconds(first).alias("start"), F.timestamp_seconds(first + seconds).alias("end"))
     return merged.withColumns(
         {
-            "window": F.struct(F.col("at").alias("start"), end.alias("end")),
-            "window_date": F.to_date("at"),
+            "window": window,
+            "window_date": F.to_date(F.timestamp_seconds(first)),
             "granularity": F.lit(granularity),
             "gone": F.lit(False),
         }
-    ).drop("since", "until", "at")
+    ).drop("since", "until")

@@ -30,7 +30,7 @@ def with_windows(rows: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
 
     def window(granularity: str) -> Column:
         length = duration_seconds(granularity)
-        start = F.floor(epoch / length).cast("bigint") * length
+        start = window_start(epoch, length)
         return F.struct(
             F.lit(granularity).alias("granularity"),
             F.timestamp_seconds(start).alias("start"),
@@ -39,6 +39,11 @@ def with_windows(rows: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
 
     windows = F.array(*(window(granularity) for granularity in granularities))
     return rows.select("*", F.inline(windows))
+
+
+def window_start(epoch: Column, seconds: int) -> Column:
+    """Begin of the window of so many seconds that a time falls into; both in seconds of the UTC epoch."""
+    return F.floor(epoch / seconds).cast("bigint") * seconds
 
 
 def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:

@@ -143,7 +143,7 @@ def main() -> None:
     arguments.add_argument("--days", type=int, nargs="+", default=[1, 30, 365])
     arguments.add_argument("--rows-per-day", type=int, default=60_000)
     arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--deletion-vectors", action="store_true", help="with them on scores and profile_metrics")
+    arguments.add_argument("--no-deletion-vectors", action="store_true", help="without those of profile_metrics")
     options = arguments.parse_args()
     spark = spark_session("bench age")
     with TemporaryDirectory() as folder:
@@ -154,9 +154,9 @@ def main() -> None:
         for days, config in configs.items():
             began = time.monotonic()
             build(spark, config, days, options.rows_per_day)
-            if options.deletion_vectors:
-                for table in (SCORES, PROFILE_METRICS):
-                    set_table_properties(spark, table, config.output, {"delta.enableDeletionVectors": "true"})
+            if options.no_deletion_vectors:
+                off = {"delta.enableDeletionVectors": "false"}
+                set_table_properties(spark, PROFILE_METRICS, config.output, off)
             sizes[days] = (
                 read_table(spark, SCORES, config.output).count(),
                 read_table(spark, PROFILE_METRICS, config.output).count(),
