@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +58,28 @@ def test_pickled_weights_are_refused(language_model: Path, tmp_path: Path) -> No
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"holds no \*\.safetensors file.*a pickle can run code"):
         find_model(str(folder))
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "another"])
+def test_code_beside_a_model_is_not_run(language_model: Path, tmp_path: Path, model_type: str) -> None:
+    folder, ran = tmp_path / "with_code", tmp_path / "ran"
+    shutil.copytree(language_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model_type"] == "gpt2"
+    code = {"AutoConfig": "evil.GPT2Config", "AutoModelForCausalLM": "evil.GPT2LMHeadModel"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": model_type, "auto_map": code}))
+    names = "GPT2Config, GPT2LMHeadModel"
+    (folder / "evil.py").write_text(f"from transformers import {names}\nopen({str(ran)!r}, 'w').close()\n")
+    if model_type == "gpt2":  # transformers knows it without the code
+        load_causal_lm(find_model(str(folder)))
+    else:
+        with pytest.raises(ModelError, match="with_code"):
+            load_causal_lm(find_model(str(folder)))
+    assert not ran.exists()
+    # Who trusts the code runs it: it would have been found. (In another process: transformers remembers what it ran.)
+    trusting = f"import transformers as t; t.AutoConfig.from_pretrained({str(folder)!r}, trust_remote_code=True)"
+    subprocess.run([sys.executable, "-c", trusting], env=os.environ | {"HF_HOME": str(tmp_path / "hub")}, check=True)
+    assert ran.exists()
 
 
 def test_damaged_weights_are_named(language_model: Path, tmp_path: Path) -> None:
