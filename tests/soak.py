@@ -52,7 +52,10 @@ BEGUN = "checkpoint "
 """What the monitor's log says when its query is about to start."""
 
 WAYS = {"kill": 5, "fail point": 4, "kill the JVM": 1, "terminate": 1, "kill a worker": 1}
-"""How a monitor dies, and how often in comparison."""
+"""How a monitor dies, and how often in comparison; at first in each way once."""
+
+SPARK, DAEMON = "org.apache.spark", "metrics.score.daemon"
+"""What the command lines of a monitor's JVM and of its Python workers hold."""
 
 MOMENTS = 25.0
 """Seconds after the start of its query within which a monitor is killed."""
@@ -126,20 +129,32 @@ class Monitor:
         while text not in self.said() and self.process.poll() is None:
             time.sleep(0.2)
 
-    def children(self) -> dict[int, str]:
-        """All processes below it, by their command lines."""
-        parents, commands = {}, {}
+    def children(self) -> dict[int, tuple[int, str]]:
+        """All processes below it: their parents and command lines."""
+        running: dict[int, tuple[int, str]] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    running[int(entry.name)] = parent, (entry / "cmdline").read_text().replace("\0", " ")
                 except OSError:
                     continue
         found = {self.process.pid}
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        while more := {pid for pid, (parent, _) in running.items() if parent in found} - found:
             found |= more
-        return {pid: commands[pid] for pid in found - {self.process.pid}}
+        return {pid: running[pid] for pid in found & set(running) - {self.process.pid}}
+
+    def jvm(self) -> int:
+        """The process of Spark's driver."""
+        (pid,) = [pid for pid, (_, command) in self.children().items() if SPARK in command]
+        return pid
+
+    def workers(self) -> list[int]:
+        """The Python workers: forked from their daemon, whose command line they have."""
+        below = self.children()
+        # Spark's own command line holds the daemon's name, too: it is one of the settings.
+        daemons = {pid for pid, (_, command) in below.items() if DAEMON in command and SPARK not in command}
+        return [pid for pid in sorted(daemons) if below[pid][0] in daemons]
 
     def kill_all(self) -> None:
         """SIGKILL to driver, JVM and workers, as when the machine goes down."""
@@ -170,13 +185,10 @@ def die(way: str, config_file: Path, log: Path, draw: random.Random, send: Calla
             monitor.process.terminate()
             assert monitor.process.wait() == 0, monitor.said()[-3000:]
         elif way == "kill the JVM":
-            (jvm,) = [pid for pid, command in monitor.children().items() if "org.apache.spark" in command]
-            os.kill(jvm, signal.SIGKILL)
+            os.kill(monitor.jvm(), signal.SIGKILL)
             assert monitor.process.wait() != 0, "a monitor whose JVM died ends with an error"
         elif way == "kill a worker":
-            below = monitor.children()
-            daemons = {pid for pid, command in below.items() if "metrics.score.daemon" in command}
-            workers = sorted(daemons)[1:]  # the daemon is the oldest; the others were forked from it
+            workers = monitor.workers()
             if not workers:
                 return False
             os.kill(draw.choice(workers), signal.SIGKILL)
@@ -278,6 +290,7 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     spark = spark_session("soak")
     traffic, ways = Traffic(draw), Counter[str]()
     rows: list[dict[str, Any]] = []
+    first = draw.sample(list(WAYS), len(WAYS))
 
     def send() -> None:
         rows.extend(commit := traffic.commit())
@@ -287,9 +300,10 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
         while sum(ways.values()) < kills:
             for _ in range(draw.randrange(1, 4)):
                 send()
-            (way,) = draw.choices(list(WAYS), list(WAYS.values()))
+            way = first[-1] if first else draw.choices(list(WAYS), list(WAYS.values()))[0]
             if die(way, config_file, log, draw, send):
                 ways[way] += 1
+                first = first[:-1]
                 progress.update()
     last = Monitor(config_file, log, "--trigger", "availableNow")
     assert last.process.wait() == 0, last.said()[-3000:]
