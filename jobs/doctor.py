@@ -31,7 +31,8 @@ from pyspark.sql import functions as F
 
 from jobs.checkpoints import checkpoint_in_use
 from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
-from jobs.score_responses import HOP, check_slices, scorer_settings
+from jobs.score_responses import HOP, scorer_settings
+from jobs.slicing import check_slices
 from jobs.source import common_rows, read_source, source_identifier
 from jobs.source_changes import skipped_versions
 from jobs.tables import read_table, table_exists

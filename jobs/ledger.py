@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -158,13 +158,33 @@ def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten:
         raise TableError(f"batch {batch.batch_id}: {lost} rows are in neither scores nor quarantine")
 
 
-def account_of(spark: SparkSession, batch: Batch, config: Config, *, forgotten: DataFrame | None) -> dict[str, int]:
+def purged_of(spark: SparkSession, batch: Batch, config: Config) -> dict[str, dict[str, int] | None]:
+    """What retention has removed of a batch's rows since it was run for the first time, by column of ``batches``."""
+    names = ("scores_purged", "quarantine_purged")
+    found = None
+    if batch.rows_expired:  # what it has removed is too old for the batch by now
+        found = read_table(spark, BATCHES, config.output).where(_is_of(batch)).select(*names).first()
+    return {name: found[name] if found else None for name in names}
+
+
+def _is_of(batch: Batch) -> Column:
+    return (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
+
+
+def account_of(
+    spark: SparkSession,
+    batch: Batch,
+    config: Config,
+    *,
+    forgotten: DataFrame | None,
+    purged: Mapping[str, Mapping[str, int] | None],
+) -> dict[str, int]:
     """Where the batch's source rows went, and the work that it was, read back from the tables.
 
     A replayed batch finds its own rows there by ``checkpoint_id`` and ``batch_id`` and does not call them duplicates;
-    those that were forgotten in between are its own, too.
+    those that were forgotten or removed by retention (``purged_of``) in between are its own, too.
     """
-    mine = (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
+    mine = _is_of(batch)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
     failed = F.exists(F.map_values("score_errors"), lambda reason: reason.startswith("error:"))
     left_out = F.exists(F.map_values("score_errors"), lambda reason: reason.endswith("_EXCEEDED"))
@@ -186,14 +206,17 @@ def account_of(spark: SparkSession, batch: Batch, config: Config, *, forgotten: 
     if counts["failed"]:
         _name_failures(scores.where(failed))
     gone = {} if forgotten is None else dict(map(tuple, forgotten.where(mine).groupBy("table_name").count().collect()))
-    counts["rows_scored"] += gone.get(SCORES.name, 0)
+    removed = {name: sum((of_day or {}).values()) for name, of_day in purged.items()}
+    counts["rows_scored"] += gone.get(SCORES.name, 0) + removed["scores_purged"]
     # Also where nothing is unreadable now: a replay can meet rows that have become readable since.
-    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count() + gone.get(QUARANTINE.name, 0)
+    quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count()
+    quarantined += gone.get(QUARANTINE.name, 0) + removed["quarantine_purged"]
+    skipped = batch.rows_skipped - sum(removed.values())
     return counts | {
         "rows_quarantined": quarantined,
-        "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - batch.rows_skipped,
-        "rows_skipped": batch.rows_skipped,
-        "rows_expired": batch.rows_expired,
+        "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - skipped,
+        "rows_skipped": skipped,
+        "rows_expired": batch.rows_expired - sum(removed.values()),
         "texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0],
     }
 
@@ -212,7 +235,13 @@ def _warn_of_entities(unknown: Iterable[str]) -> None:
         LOG.warning("served entity %s is not in source.served_entities: its model has the id as name", entity)
 
 
-def batch_row(spark: SparkSession, batch: Batch, account: dict[str, int], seconds: float) -> DataFrame:
+def batch_row(
+    spark: SparkSession,
+    batch: Batch,
+    account: Mapping[str, int],
+    purged: Mapping[str, Mapping[str, int] | None],
+    seconds: float,
+) -> DataFrame:
     """The batch's row of ``batches``."""
     finished = datetime.now(UTC)
     values: dict[str, Any] = {
@@ -221,6 +250,7 @@ def batch_row(spark: SparkSession, batch: Batch, account: dict[str, int], second
         "source_version": batch.source_version,
         "rows_read": batch.rows_read,
         **account,
+        **purged,
         "skipped_versions": [asdict(one) for one in batch.skipped_versions],
         "score_seconds": seconds,
         "lag_seconds": None if batch.newest is None else (finished - batch.newest).total_seconds(),

@@ -34,9 +34,9 @@ from jobs.score_responses import (
     score_errors,
     score_exchanges,
     scorer_settings,
-    sliced,
     unpack_rows,
 )
+from jobs.slicing import write_sliced
 from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
@@ -158,10 +158,8 @@ def _rescore_day(
         maps = ("score_errors", "scorers")
         others = [name for name in rows.columns if name not in scored.columns and name != "slices"]
         stored = rows.select(*SCORES.keys, *others, *(F.col(name).alias(f"stored_{name}") for name in maps))
-        scored = (
-            scored.join(stored, list(SCORES.keys))
-            .withColumns({name: mixed(f"stored_{name}", name) for name in maps})
-            .transform(sliced, config)
+        scored = scored.join(stored, list(SCORES.keys)).withColumns(
+            {name: mixed(f"stored_{name}", name) for name in maps}
         )
     values = {
         **{name: F.col(f"s.{name}") for name in (*columns, "language")},
@@ -171,7 +169,11 @@ def _rescore_day(
     }
     if config.slicing_exprs:
         values["slices"] = F.col("s.slices")
-    return only, update_rows(scored.drop("prompt", "response"), SCORES, config.output, values, dates=[day])
+
+    def update(exchanges: DataFrame) -> int:
+        return update_rows(exchanges.drop("prompt", "response"), SCORES, config.output, values, dates=[day])
+
+    return only, write_sliced(scored, config, update)
 
 
 def _that_were_scored(unpacked: DataFrame, stale: DataFrame, *, key: bytes) -> DataFrame:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
@@ -33,6 +32,7 @@ from jobs.ledger import (
     held_in_quarantine,
     names_in,
     progress_line,
+    purged_of,
     purged_until,
 )
 from jobs.locks import Locks, step
@@ -49,18 +49,17 @@ from jobs.runtime import (
     spread,
     stream,
 )
-from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source, without_ansi
+from jobs.slicing import check_slices, write_sliced
+from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
-from jobs.tables import create_table, insert_new, local_frame, merge, on_dates, read_table, retried, upsert
+from jobs.tables import create_table, insert_new, merge, on_dates, read_table, retried, upsert
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
-from metrics.slices import OTHER, with_slices
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import explode_exchanges, unpack_payload
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
-from schemas.errors import ConfigError
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -178,8 +177,9 @@ def score_batch(
         insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
     fail_point("after_quarantine")
     check_all_found(rows, batch, config, forgotten=forgotten)
-    account = account_of(spark, batch, config, forgotten=forgotten)
-    row = batch_row(spark, batch, account, seconds)
+    purged = purged_of(spark, batch, config)
+    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
+    row = batch_row(spark, batch, account, purged, seconds)
     upsert(row, BATCHES, output)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
@@ -189,14 +189,13 @@ def score_batch(
 
 def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: int) -> date | None:
     """Rows of dates before this one are skipped; the same when the batch is run again."""
-    of_settings = config.retention.horizon("scores", planned.at.date())
-    horizon = max((day for day in (of_settings, purged_until(spark, config)) if day is not None), default=None)
-    if horizon is not None:
-        mine = (F.col("checkpoint_id") == planned.checkpoint_id) & (F.col("batch_id") == batch_id)
-        older = read_table(spark, SCORES, config.output).where(mine & (F.col("request_date") < F.lit(horizon)))
-        if not older.isEmpty():  # begun before there was a retention, and ended as it was begun
-            return None
-    return horizon
+    gone, wanted = purged_until(spark, config), config.retention.horizon("scores", planned.at.date())
+    if wanted is None or (gone is not None and gone >= wanted):
+        return gone
+    mine = (F.col("checkpoint_id") == planned.checkpoint_id) & (F.col("batch_id") == batch_id)
+    older = read_table(spark, SCORES, config.output).where(mine & (F.col("request_date") < F.lit(wanted)))
+    # Begun before there was a retention, a batch ends as it was begun.
+    return wanted if older.isEmpty() else gone
 
 
 def unpack_rows(rows: DataFrame, *, now: datetime, horizon: date | None = None) -> DataFrame:
@@ -229,51 +228,11 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
         .transform(_score_columns, now=now, sample_rate=rate)
     )
 
-    def insert(*, evaluate: bool) -> None:
+    def insert(rows: DataFrame) -> None:
         texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
-        rows = scored.transform(sliced, config, evaluate=evaluate).withColumns(texts)
-        insert_new(rows, SCORES, output, dates=dates)
+        insert_new(rows.withColumns(texts), SCORES, output, dates=dates)
 
-    try:
-        insert(evaluate=True)
-    except Exception as error:
-        if not config.slicing_exprs:
-            raise
-        # Some of SQL's functions fail on a row whatever the mode is. No row stops the stream.
-        LOG.warning("a batch could not be written (%s); once more, without slicing_exprs", type(error).__name__)
-        try:
-            insert(evaluate=False)
-        except Exception:
-            raise error from None
-        LOG.warning("an expression of slicing_exprs fails on some rows: all rows of this batch are in %s", OTHER)
-
-
-def sliced(rows: DataFrame, config: Config, *, evaluate: bool = True) -> DataFrame:
-    """Rows of ``scores`` with the values of ``slicing_exprs``; a cast or division that fails on a row is NULL there."""
-    with without_ansi(rows.sparkSession):
-        return with_slices(rows, config.slicing_exprs, evaluate=evaluate)
-
-
-def check_slices(spark: SparkSession, config: Config) -> None:
-    """Whether the slicing expressions can be used, before anything is written.
-
-    Raises:
-        ConfigError: Some can't; all are listed.
-    """
-    problems = []
-    empty = local_frame(spark, [], SCORES.schema)
-    for i, one in enumerate(config.slicing_exprs):
-        try:
-            found = empty.select(F.expr(f"({one.expr})").alias("value"))
-            sliced(empty, config.model_copy(update={"slicing_exprs": (one,)}))
-        except (AnalysisException, ParseException) as error:
-            problems.append(f"slicing_exprs.{i}: {str(error).strip().splitlines()[0]} (got {one.expr!r})")
-            continue
-        kind = found.schema["value"].dataType.simpleString()
-        if not one.values and kind != "boolean":
-            problems.append(f"slicing_exprs.{i}: is no condition but {kind}; list its values (got {one.expr!r})")
-    if problems:
-        raise ConfigError("the configuration", problems)
+    write_sliced(scored, config, insert)
 
 
 def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str] = tuple(COLUMNS)) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -16,7 +16,9 @@ OTHER = "__other__"
 """Slice of rows whose value is not among the listed ones, or is NULL."""
 
 
-def with_slices(rows: DataFrame, exprs: Sequence[SlicingExpr], *, evaluate: bool = True) -> DataFrame:
+def with_slices(
+    rows: DataFrame, exprs: Sequence[SlicingExpr], *, failing: Mapping[str, Column] | None = None
+) -> DataFrame:
     """Fills ``slices``: by expression its value as text.
 
     Each row is in exactly one slice of each expression, so that the slices of one sum up to the whole.
@@ -24,12 +26,15 @@ def with_slices(rows: DataFrame, exprs: Sequence[SlicingExpr], *, evaluate: bool
     Args:
         rows: Rows of ``scores``, with their whole text.
         exprs: Expressions.
-        evaluate: False to put every row into the slice OTHER.
+        failing: By expression the rows on which it is not evaluated: they are in the slice OTHER.
 
     Raises:
         AnalysisException: An expression can't be used.
     """
-    pairs = [part for one in exprs for part in (F.lit(one.expr), _value(one) if evaluate else F.lit(OTHER))]
+    pairs: list[Column] = []
+    for one in exprs:
+        which = (failing or {}).get(one.expr)
+        pairs += [F.lit(one.expr), _value(one) if which is None else F.when(which, OTHER).otherwise(_value(one))]
     slices = F.create_map(*pairs) if pairs else F.expr("map()")
     return rows.withColumn("slices", slices.cast("map<string,string>"))
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows, doctor, rescore, score_responses
+from jobs import aggregate_windows, doctor, rescore, score_responses, slicing
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
-from jobs.tables import read_table
+from jobs.tables import local_frame, read_table
 from metrics.slices import OTHER
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -94,17 +94,57 @@ def test_a_range_of_slices_sums_up_to_the_whole(spark: SparkSession, sliced: Con
 
 
 def test_a_function_that_fails_on_a_row_stops_nothing(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    spark: SparkSession,
+    language_model: Path,
+    classifier: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     no_group = "regexp_extract(prompt, 'hello') <> ''"
     config = config_in(tmp_path, language_model, classifier, slicing_exprs=[no_group, CATS])
-    append(spark, config, [row("a", prompt="no match"), row("b", prompt="a cat says hello")])
-    run(spark, config)
-    scores = table(spark, SCORES, config)
-    assert sorted(scores["request_id"]) == ["a", "b"]
-    assert [dict(one) for one in scores["slices"]] == [{no_group: OTHER, CATS: OTHER}] * 2
-    assert "an expression of slicing_exprs fails on some rows" in caplog.text
+    append(spark, config, [row("a", prompt="no match")])
+
+    # Another failure is none of an expression's.
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as disk, pytest.raises(Exception, match="No space left on device"):
+        disk.setattr(score_responses, "insert_new", full)
+        score_responses.start(spark, config, trigger="availableNow").awaitTermination()
+    assert "fails on some rows" not in caplog.text
+
+    append(spark, config, [row("b", prompt="a cat says hello"), row("c", prompt="a cat")])
+    score_responses.start(spark, config, trigger="availableNow").awaitTermination()
+
+    def slices() -> dict[str, list[str]]:
+        scores = table(spark, SCORES, config).set_index("request_id")["slices"].map(dict)
+        return {key: [one[no_group], one[CATS]] for key, one in scores.items()}
+
+    expected = {"a": ["false", "false"], "b": [OTHER, "true"], "c": ["false", "true"]}
+    assert slices() == expected
+    assert f"fails on some rows, which are in {OTHER}: {no_group}" in caplog.text
     assert "says hello" not in caplog.text
+
+    values = config.model_dump(by_alias=True)
+    values["scoring"]["toxicity"]["label"] = "nothate"
+    again = Config.model_validate(values)
+    assert rescore.rescore(spark, again, since=START.date(), until=START.date()).rows == 3
+    assert slices() == expected
+
+
+def test_an_expression_that_fails_on_many_rows_is_given_up(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slicing, "TRIES", 4)
+    fails = "regexp_extract(prompt, 'h') <> ''"
+    config = config_in(tmp_path, language_model, classifier, slicing_exprs=[fails, CATS])
+    rows = [{"request_id": f"{i}", "exchange_index": 0, "prompt": f"h cat {i}"} for i in range(32)]
+    written = []
+    slicing.write_sliced(
+        local_frame(spark, rows, SCORES.schema), config, lambda df: written.append(df.select("slices").collect())
+    )
+    assert [one["slices"] for one in written[0]] == [{fails: OTHER, CATS: "true"}] * 32
 
 
 def test_slices_of_an_expression_sum_up_to_the_whole(spark: SparkSession, sliced: Config) -> None:
