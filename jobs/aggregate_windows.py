@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from jobs.checkpoints import is_begun
 from jobs.ledger import LATENESS, purged_until
 from jobs.locks import Locks, step
 from jobs.runtime import LOG, OK, add_trigger, fail_point, parser, read_config, run, spark_session, stream
@@ -37,19 +38,20 @@ from metrics.aggregate.ranges import is_long, long_windows, part_of_long
 from metrics.aggregate.windows import (
     KEYS,
     aggregate_windows,
+    holding,
     in_windows,
-    lost_scorers,
     touched_windows,
     with_lost,
     with_windows,
 )
 from schemas.batches import BATCHES
 from schemas.config import Config, duration_seconds
+from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 HOP = "aggregate_windows"
 FIGURES = [c for c in PROFILE_METRICS.column_names if c not in ("revision", "is_settled", "is_frozen", "updated_at")]
@@ -58,7 +60,7 @@ CHANGED = " OR ".join(
     + [
         f"NOT coalesce(abs(t.{name} - s.{name}) <= 1e-9D * greatest(abs(t.{name}), abs(s.{name})), "
         f"t.{name} <=> s.{name})"
-        for name in ("sum", "avg", "sum_wx")
+        for name in ("sum", "avg", "weighted_count", "weighted_avg", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
     ]
 )
 """When a stored window is rewritten. Sums of the same values in another order differ in their last digits, and sketches
@@ -66,6 +68,9 @@ are random: neither is a change."""
 
 GRANULARITIES, THRESHOLD = "inference_metrics.granularities", "inference_metrics.toxicity_threshold"
 """Table properties that say which settings the windows were made by."""
+
+CUT_OFF = "unknown (a recomputation was cut off)"
+"""What they say while windows are recomputed for other settings."""
 
 _FOLLOWED: dict[str, dict[str, str]] = {}
 """Of tables that this process has looked at, what they say; a look costs half a second."""
@@ -88,7 +93,8 @@ IS_NEWEST = "scorer_fingerprint <=> newest"
 def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | None = None) -> Any:
     """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock.
 
-    Where ``granularities`` or the toxicity threshold are others than last time, all windows are recomputed first.
+    Where ``granularities`` or the toxicity threshold are others than last time, or the checkpoint is not the one that
+    the windows were made with, all windows are recomputed first.
 
     Raises:
         LockedError: Another driver runs it.
@@ -98,6 +104,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     create_table(spark, SCORES, config.output)
     create_table(spark, PROFILE_METRICS, config.output)
     create_table(spark, BATCHES, config.output)
+    create_table(spark, FORGOTTEN, config.output)
     _create_view(spark, config)
     _follow_settings(spark, config, locks)
     changes = read_changes(spark, SCORES, config.output)
@@ -113,9 +120,7 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     """Recompute the windows that changed rows fall into, from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
-    figures. Deletes are not followed, nor rows of dates that retention has purged: it must not undo windows. Where a
-    row has lost its scorer to another (``rescore``), what the first one had found is frozen as it is, and stays beside
-    the new figures.
+    figures. Deletes are not followed, nor rows of dates that retention has purged: it must not undo windows.
     """
     changes = df.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
     found = changes.select("request_date", F.col("_change_type") != "insert").distinct().collect()
@@ -124,41 +129,67 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     dates = sorted({day for day, _ in found if horizon is None or day >= horizon})
     if dates:
         updated = any(updated for _, updated in found)
-        retried(lambda: _recompute(changes, dates, config, updated=updated))
+        with kept(touched_windows(changes, granularities=config.granularities)) as touched:
+            retried(lambda: _recompute(touched, dates, config, updated=updated))
         LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
 
 
-def _recompute(changes: DataFrame, dates: list[date], config: Config, *, updated: bool) -> None:
-    """The windows that changed rows of some dates fall into; ``updated``: some of the rows are not new.
-
-    New rows alone leave no window empty and take no scorer away; and of a long window they touch few parts: the others
-    are taken from the table, whose lock is held, and not from their rows.
-    """
-    spark = changes.sparkSession
+def _recompute(touched: DataFrame, dates: list[date], config: Config, *, updated: bool) -> None:
+    """The windows that changed rows of some dates fall into; ``updated``: some of the rows are not new."""
     part = None if updated else part_of_long(config.granularities)
-    with kept(touched_windows(changes, granularities=config.granularities)) as touched:
-        stored = on_dates(read_table(spark, PROFILE_METRICS, config.output), "window_date", dates)
-        stored = stored.select("*", "window.start", "window.end").alias("t")
-        if updated:
-            keys = in_windows(stored.select(*KEYS), touched)
-            figures = window_figures(spark, config, dates=dates, touched=touched, stored=keys)
-            figures = with_lost(figures, lost_scorers(changes, granularities=config.granularities))
-        else:
-            lengths = [one for one in config.granularities if not (part and is_long(one))]
-            figures = window_figures(spark, config, dates=dates, touched=touched, granularities=lengths)
-            figures = figures.withColumn("lost", F.lit(False))
-        with kept(figures) as computed:
+    if not (part and _recompute_parts(touched, dates, part, config)):
+        with kept(_whole_figures(touched.sparkSession, config, dates=dates, touched=touched)) as computed:
             fail_point("before_windows")
-            _write(_with_long(computed, stored, touched, part, config) if part else computed, dates, config)
+            _write(computed, dates, config)
     fail_point("after_windows")
 
 
-def _with_long(computed: DataFrame, stored: DataFrame, touched: DataFrame, part: str, config: Config) -> DataFrame:
-    """Adds the long windows: their parts (of length ``part``) are those just computed, and else those of the table."""
-    others = in_windows(stored.where(f"granularity = '{part}' AND {NOT_FROZEN}"), touched, how="left_anti")
-    parts = computed.where(f"granularity = '{part}'").unionByName(others, allowMissingColumns=True)
-    longer = [one for one in config.granularities if is_long(one)]
-    return computed.unionByName(long_windows(parts, touched, granularities=longer).withColumn("lost", F.lit(False)))
+def _recompute_parts(touched: DataFrame, dates: list[date], part: str, config: Config) -> bool:
+    """As ``_recompute`` of new rows: of a long window they touch few parts, of the length ``part``.
+
+    The others are taken from the table, whose lock is held, and not from their rows. False, with nothing written, where
+    rows have left windows or changed their scorer since the new ones came (``rescore``): no sum of parts is right then.
+    """
+    spark = touched.sparkSession
+    stored = _stored(spark, config, dates)
+    lengths = [one for one in config.granularities if not is_long(one)]
+    keys = in_windows(stored.where(F.col("granularity").isin(lengths)).select(*KEYS), touched)
+    figures = window_figures(spark, config, dates=dates, touched=touched, stored=keys, granularities=lengths)
+    with kept(figures.withColumn("lost", F.lit(False))) as computed:
+        if not computed.where("gone").isEmpty():
+            return False
+        others = in_windows(stored.where(F.col("granularity") == part), touched, how="left_anti")
+        parts = computed.where(F.col("granularity") == part).unionByName(others, allowMissingColumns=True)
+        longer = [one for one in config.granularities if is_long(one)]
+        long = long_windows(parts, touched, granularities=longer).withColumn("lost", F.lit(False))
+        fail_point("before_windows")
+        _write(computed.unionByName(long), dates, config)
+    return True
+
+
+def _stored(spark: SparkSession, config: Config, dates: Iterable[date]) -> DataFrame:
+    """Windows of some dates as they are, with their ``start`` and ``end``; but for frozen ones."""
+    windows = on_dates(read_table(spark, PROFILE_METRICS, config.output), "window_date", dates)
+    return windows.where("NOT coalesce(is_frozen, false)").select("*", "window.start", "window.end")
+
+
+def _whole_figures(
+    spark: SparkSession, config: Config, *, dates: list[date], touched: DataFrame | None = None
+) -> DataFrame:
+    """Windows of some dates (all, or the touched ones), each from all of its rows, and which are ``gone`` or ``lost``.
+
+    A window whose rows have all got another scorer (``rescore``) or were forgotten is to be kept as it is.
+    """
+    keys = _stored(spark, config, dates).select(*KEYS).where(_is_wanted(config))
+    if touched is not None:
+        keys = in_windows(keys, touched)
+    figures = with_lost(window_figures(spark, config, dates=dates, touched=touched, stored=keys))
+    forgotten = holding(figures, read_table(spark, FORGOTTEN, config.output).where("table_name = 'scores'"))
+    marked = figures.withColumn("start", F.col("window.start")).join(
+        F.broadcast(forgotten.withColumn("forgotten", F.lit(True))), ["granularity", "start"], "left"
+    )
+    lost = F.col("lost") | (F.col("gone") & F.coalesce("forgotten", F.lit(False)))
+    return marked.withColumn("lost", lost).drop("start", "forgotten")
 
 
 def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
@@ -167,12 +198,14 @@ def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
     is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - settling_time(spark, config))
     values = {name: F.col(f"s.{name}") for name in FIGURES}
     values |= {"is_settled": is_settled, "updated_at": F.lit(datetime.now(UTC))}
+    # A frozen window that has rows again is one like any other.
+    again = values | {"revision": F.expr("t.revision + 1"), "is_frozen": F.lit(None).cast("boolean")}
     (
         merge(figures, PROFILE_METRICS, config.output, dates=dates)
         .whenMatchedUpdate(f"s.lost AND {NOT_FROZEN}", {"is_frozen": F.lit(True)})
         .whenMatchedDelete(f"s.gone AND {NOT_FROZEN}")
-        .whenMatchedUpdate(f"({CHANGED}) AND {NOT_FROZEN}", values | {"revision": F.expr("t.revision + 1")})
-        .whenNotMatchedInsert(values=values | {"revision": F.lit(1)})
+        .whenMatchedUpdate(f"NOT s.gone AND (({CHANGED}) OR NOT {NOT_FROZEN})", again)
+        .whenNotMatchedInsert("NOT s.gone", values | {"revision": F.lit(1)})
         .execute()
     )
 
@@ -180,24 +213,29 @@ def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
 def recompute_all(spark: SparkSession, config: Config) -> int:
     """Compute all windows anew whose rows are there, a day at a time; how many days. Safe to repeat at any point.
 
-    Windows that the settings no longer ask for (of another length, or toxic by another threshold) go; those of rows
-    that retention has removed stay as they are, as do frozen ones.
+    Windows that no row falls into any more go, as do those that the settings no longer ask for (of another length, or
+    toxic by another threshold). Those of rows that retention has removed stay as they are, as do frozen ones.
     """
     horizon = purged_until(spark, config)
     rows = read_table(spark, SCORES, config.output).select("request_date").distinct()
     dates = sorted(day for (day,) in rows.collect() if horizon is None or day >= horizon)
 
     def compute(day: date) -> None:
-        _write(window_figures(spark, config, dates=[day]).withColumn("lost", F.lit(False)), [day], config)
+        with kept(_whole_figures(spark, config, dates=[day])) as computed:
+            _write(computed, [day], config)
 
     for day in dates:
         retried(partial(compute, day))
         LOG.info("recomputed the windows of %s", day)
-    threshold = F.coalesce(F.regexp_extract("scorer_fingerprint", " threshold=(.*)$", 1), F.lit(""))
-    other = ~F.col("granularity").isin(*config.granularities) | ~threshold.isin("", _threshold(config))
-    frozen = F.coalesce("is_frozen", F.lit(False))
-    delete_rows(spark, PROFILE_METRICS, config.output, F.col("window_date").isin(dates) & other & ~frozen)
+    other = F.col("window_date").isin(dates) & ~_is_wanted(config) & ~F.coalesce("is_frozen", F.lit(False))
+    delete_rows(spark, PROFILE_METRICS, config.output, other)
     return len(dates)
+
+
+def _is_wanted(config: Config) -> Column:
+    """Whether a window is of a length and a threshold that the settings ask for."""
+    threshold = F.coalesce(F.regexp_extract("scorer_fingerprint", " threshold=(.*)$", 1), F.lit(""))
+    return F.col("granularity").isin(*config.granularities) & threshold.isin("", _threshold(config))
 
 
 def _threshold(config: Config) -> str:
@@ -205,7 +243,10 @@ def _threshold(config: Config) -> str:
 
 
 def _follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -> None:
-    """Recompute all windows where the table says that they were made by other settings, and note these there."""
+    """Recompute all windows where they were made by other settings or with another checkpoint, and note the settings.
+
+    A checkpoint of its own has not met what happened to rows since the windows were made: which were re-scored.
+    """
     lengths = sorted(config.granularities, key=duration_seconds)
     wanted = {GRANULARITIES: ", ".join(lengths), THRESHOLD: _threshold(config)}
     name = identifier(PROFILE_METRICS, config.output)
@@ -213,13 +254,20 @@ def _follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -
         return
     properties = table_properties(spark, PROFILE_METRICS, config.output)
     had = {key: value for key, value in properties.items() if key in wanted}
-    if had != wanted:
+    # A new table says nothing yet.
+    windows = read_table(spark, PROFILE_METRICS, config.output)
+    reasons = [
+        f"{key.partition('.')[2]} from {had.get(key)} to {wanted[key]}" for key in wanted if had.get(key) != wanted[key]
+    ]
+    reason = f"settings changed ({'; '.join(reasons)})" if had and reasons else None
+    if not (reason or is_begun(spark, config.checkpoint(HOP))) and not windows.isEmpty():
+        reason = "the checkpoint is new and the windows are not"
+    if reason or reasons:
+        _FOLLOWED.pop(name, None)
         with step(locks, PROFILE_METRICS.name):
-            if had:  # a new table says nothing yet
-                changes = [f"{key.partition('.')[2]} from {had.get(key)} to {wanted[key]}" for key in wanted]
-                LOG.warning(
-                    "settings changed (%s): all windows whose rows are there are recomputed", "; ".join(changes)
-                )
+            if reason:
+                LOG.warning("%s: all windows whose rows are there are recomputed", reason)
+                set_table_properties(spark, PROFILE_METRICS, config.output, dict.fromkeys(wanted, CUT_OFF))
                 recompute_all(spark, config)
             set_table_properties(spark, PROFILE_METRICS, config.output, wanted)
     _FOLLOWED[name] = wanted

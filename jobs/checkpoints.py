@@ -32,7 +32,7 @@ def checkpoint_in_use(spark: SparkSession, base: str, *, new: bool = False) -> s
             their ids in the tables, and nobody has to move files.
     """
     number = 0
-    while _begun(spark, _numbered(base, number + 1)):
+    while is_begun(spark, _numbered(base, number + 1)):
         number += 1
     return _numbered(base, number + 1 if new else max(number, 1))
 
@@ -41,7 +41,7 @@ def _numbered(base: str, number: int) -> str:
     return base if number == 1 else f"{base}-{number}"
 
 
-def _begun(spark: SparkSession, checkpoint: str) -> bool:
+def is_begun(spark: SparkSession, checkpoint: str) -> bool:
     """Whether a query has written to the folder; ``metadata`` alone can be lost."""
     return any(_is_there(spark, f"{checkpoint}/{name}") for name in ("metadata", "offsets"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from jobs.aggregate_windows import current_metrics
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import read_table, table_exists
-from metrics.dashboard.page import page
+from metrics.dashboard.page import LEDGER, page
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -55,8 +55,9 @@ FIGURE_COLUMNS = {
 REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
 """What the page shows of the registry."""
 
-RECENT_DAYS = 31
-"""Minutes and hours are drawn for this many days before the newest window; days are drawn for ever."""
+RECENT_DAYS, DAYS = 31, 92
+"""Minutes and hours are drawn for this many days before the newest window, and days for so many: a page costs the same
+however long there has been a monitor. ``metrics`` has the older ones."""
 
 
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
@@ -68,10 +69,11 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     for granularity, names in FIGURE_COLUMNS.items():
         wanted = wanted | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
     rows = read_table(spark, PROFILE_METRICS, config.output).where(wanted & F.col("slice_key").isNull())
-    newest = rows.agg(F.max("window_date")).collect()[0][0]
+    newest = _newest_date(spark, config)
     if newest is not None:
-        recent = F.col("window_date") > F.date_sub(F.lit(newest), RECENT_DAYS)
-        rows = rows.where(recent | (F.col("granularity") == "1 day"))
+        first, recent = (F.lit(newest - timedelta(days=days - 1)) for days in (DAYS, RECENT_DAYS))
+        day = F.col("window_date")
+        rows = rows.where((day >= first) & ((day >= recent) | (F.col("granularity") == "1 day")))
     return (
         rows.transform(current_metrics)
         .select(
@@ -100,16 +102,27 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     )
 
 
+def _newest_date(spark: SparkSession, config: Config) -> date | None:
+    """The last UTC date that has windows; as a rule a late one, and older ones need not be looked at."""
+    dates = read_table(spark, PROFILE_METRICS, config.output).select("window_date")
+    late = F.col("window_date") > F.lit(datetime.now(UTC).date() - timedelta(days=RECENT_DAYS))
+    for some in (dates.where(late), dates):
+        newest: date | None = some.agg(F.max("window_date")).collect()[0][0]
+        if newest is not None:
+            return newest
+    return None
+
+
 def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:
     """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
-    batches = read_table(spark, BATCHES, config.output).drop("lateness").toPandas()
+    counts = read_table(spark, BATCHES, config.output).agg(*(F.sum(name).alias(name) for name in LEDGER)).toPandas()
     threshold = config.scoring.toxicity.threshold
     registry = None
     if table_exists(spark, MODEL_VERSIONS, config.output):
         registry = read_table(spark, MODEL_VERSIONS, config.output).select(*REGISTRY_COLUMNS).toPandas()
     html = page(
         page_metrics(spark, config),
-        batches,
+        counts,
         generated_at=datetime.now(UTC),
         threshold=threshold,
         model_versions=registry,

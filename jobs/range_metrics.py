@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,14 @@ from jobs.aggregate_windows import current_metrics
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.tables import read_table
 from metrics.aggregate.ranges import SERIES, Tile, merge_windows, tiles, within
-from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
+from metrics.aggregate.windows import WHOLE_ONLY_SECONDS, window_start
 from schemas.config import Config, Duration, duration_seconds
 from schemas.errors import ConfigError
 from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 BY = ("version", "slice")
 SHOWN = ("count", "num_nulls", "avg", "stddev", "min", "median", "max", "sum")
@@ -96,22 +97,30 @@ def metrics_between(
 
 
 def _check_complete(spark: SparkSession, config: Config, chosen: Sequence[Tile]) -> None:
-    """ConfigError where a tile's windows hold less than shorter ones: their length was not among the settings then."""
+    """ConfigError where there are shorter windows and none of a tile's: its length was not among the settings then."""
     shortest = min(config.granularities, key=duration_seconds)
-    pairs = [(one, Tile(shortest, one.since, one.until)) for one in chosen if one.granularity != shortest]
-    if not pairs:
+    longer = [one for one in chosen if one.granularity != shortest]
+    if not longer:
         return
-    whole = (F.col("column_name") == "requests") & F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
     windows = read_table(spark, PROFILE_METRICS, config.output)
-    windows = windows.where(within([tile for pair in pairs for tile in pair]) & whole & F.col("slice_key").isNull())
-    sums = windows.agg(
-        *(F.coalesce(F.sum(F.when(within([tile]), F.col("count"))), F.lit(0)) for pair in pairs for tile in pair)
-    ).collect()[0]
-    for i, (tile, _) in enumerate(pairs):
-        if sums[2 * i] < sums[2 * i + 1]:
-            day = datetime.fromtimestamp(tile.since, UTC)
+    windows = windows.where((F.col("column_name") == "requests") & F.col("slice_key").isNull())
+    start = F.unix_seconds("window.start")
+
+    def begins(one: Tile, granularity: str) -> Column:
+        """How many of the tile's windows there are, or have shorter windows of this length."""
+        inside = within([replace(one, granularity=granularity)])
+        return F.count_distinct(F.when(inside, window_start(start, duration_seconds(one.granularity))))
+
+    needed = within([tile for one in longer for tile in (one, replace(one, granularity=shortest))])
+    counts = windows.where(needed).agg(
+        *(begins(one, granularity) for one in longer for granularity in (one.granularity, shortest))
+    )
+    found = counts.collect()[0]
+    for i, one in enumerate(longer):
+        if found[2 * i] < found[2 * i + 1]:
+            since = datetime.fromtimestamp(one.since, UTC)
             problem = (
-                f"lacks windows of {tile.granularity} from {day:%Y-%m-%d %H:%M} on: granularities had no such length"
+                f"lacks windows of {one.granularity} from {since:%Y-%m-%d %H:%M} on: granularities had no such length"
             )
             raise ConfigError("the range", [f"{problem}. Leave it out with --set granularities=..."])
 

@@ -33,6 +33,7 @@ from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
 from jobs.source_changes import SkippedVersion, skipped_versions
 from jobs.tables import create_table, read_table, table_exists
+from metrics.aggregate.windows import holding
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -288,26 +289,21 @@ def _check_windows(spark: SparkSession, config: Config, account: Account) -> Non
         stored, expected = (windows.where(F.col("window_date") >= F.lit(horizon)) for windows in (stored, expected))
     same_key = F.expr(" AND ".join(f"t.{key} <=> s.{key}" for key in keys.split(", ")))
     both = stored.join(expected, same_key, "full_outer")
-    figures = ("count", "num_nulls", "avg", "stddev", "min", "max", "sum", "weighted_count", "weighted_avg", "sum_wx")
+    figures = ("count", "num_nulls", "avg", "stddev", "min", "max", "sum", "weighted_count", "weighted_avg")
+    sums = ("sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
     differs = F.lit(False)
-    for name in figures:
+    for name in (*figures, *sums):
         differs = differs | ~_equal(F.col(f"t.{name}"), F.col(f"s.{name}"))
     wrong = both.where(F.col("t.column_name").isNull() | F.col("s.column_name").isNull() | differs)
-    wrong = wrong.where("NOT coalesce(t.is_frozen, false)")
+    # Frozen is what is no longer in ``scores``.
+    wrong = wrong.where(F.col("s.column_name").isNotNull() | F.expr("NOT coalesce(t.is_frozen, false)"))
     names = ("granularity", "start", "model_version", "column_name")
     wrong = wrong.select(*(F.coalesce(f"t.{c}", f"s.{c}").alias(c) for c in names))
-    exempt = _windows_of_forgotten(stored, read_table(spark, FORGOTTEN, config.output))
+    exempt = holding(stored, read_table(spark, FORGOTTEN, config.output).where("table_name = 'scores'"))
     wrong = wrong.join(exempt, ["granularity", "start"], "left_anti").select(F.concat_ws(" ", *names).alias("window"))
     left = stored.join(exempt, ["granularity", "start"], "left_semi").count()
     account.windows = {"windows": stored.count(), "windows_forgotten": left}
     _report(wrong, "windows that differ from a recomputation", account, "window")
-
-
-def _windows_of_forgotten(windows: DataFrame, forgotten: DataFrame) -> DataFrame:
-    """Granularity and start of the windows that counted a row of ``scores`` that was forgotten since."""
-    times = forgotten.where("table_name = 'scores'").select("request_time").distinct()
-    within = (F.col("window.start") <= F.col("request_time")) & (F.col("request_time") < F.col("window.end"))
-    return windows.join(F.broadcast(times), within, "left_semi").select("granularity", "start").distinct()
 
 
 def _equal(stored: Column, expected: Column) -> Column:

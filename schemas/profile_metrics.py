@@ -76,7 +76,7 @@ PROFILE_METRICS = Table(
             "boolean",
             "Whether late rows are unlikely now: its end is longer ago than 99 % of rows are late",
         ),
-        ("is_frozen", "boolean", "Whether rows that it counts have another scorer now (rescore); it is kept as it is"),
+        ("is_frozen", "boolean", "Whether its rows all have another scorer now (rescore); it is kept as it is"),
         ("updated_at", "timestamp", "When the row was last written (UTC)"),
     ),
     keys=(

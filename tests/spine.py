@@ -64,6 +64,14 @@ def run(spark: SparkSession, config: Config) -> None:
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
 
 
+def forget_last_commit(config: Config, hop: str) -> None:
+    """Take from a query's checkpoint that its last batch is done: it is replayed."""
+    commits = Path(config.checkpoint(hop)) / "commits"
+    newest = max((p for p in commits.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    newest.unlink()
+    (commits / f".{newest.name}.crc").unlink(missing_ok=True)
+
+
 def copy_of(config: Config, folder: Path) -> Config:
     """The same tables and checkpoints in another folder."""
     old = Path(str(config.output.path)).parent

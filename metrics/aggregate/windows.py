@@ -7,12 +7,12 @@ from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from metrics.aggregate.measures import CORPUS_PERPLEXITY, NOT_SCORED, measures
+from metrics.aggregate.measures import CORPUS_PERPLEXITY, measures
 from schemas.config import duration_seconds
 from schemas.profile_metrics import ALL_VERSIONS, QUANTILES
-from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -61,35 +61,24 @@ def _same(names: Iterable[str]) -> Column:
     return reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in names))
 
 
-def lost_scorers(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
-    """Windows in which a scored row has another scorer than before.
+def with_lost(windows: DataFrame) -> DataFrame:
+    """Adds ``lost`` to windows as of ``aggregate_windows``: gone, and no row of their version has their scorer now.
 
-    Args:
-        changes: Rows of ``scores`` as its change feed has them.
-        granularities: Lengths of windows.
-
-    Returns:
-        ``GROUP``, ``model_version`` and the ``scorer`` (fingerprint) that the row had.
+    All versions together are a version of their own here.
     """
-    marks = changes.select("*", F.explode(F.array_distinct(F.map_values("scorers"))).alias("scorer"))
-    after = marks.where("_change_type = 'update_postimage'").select(*SCORES.keys, "scorer")
-    before = marks.where(f"_change_type = 'update_preimage' AND NOT {NOT_SCORED}").join(
-        after, [*SCORES.keys, "scorer"], "left_anti"
-    )
-    rows = with_windows(before, granularities=granularities)
-    versions = F.explode(F.array("model_version", F.lit(ALL_VERSIONS)))
-    return rows.select(*GROUP, versions.alias("model_version"), "scorer").distinct()
-
-
-def with_lost(windows: DataFrame, lost: DataFrame) -> DataFrame:
-    """Adds ``lost`` to windows: whether ``lost_scorers`` says so of their scorer."""
     # A rate's fingerprint has its threshold after the scorer's.
-    marked = windows.withColumns(
-        {"start": F.col("window.start"), "scorer": F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")}
-    )
-    same = _same((*GROUP, "model_version", "scorer"))
-    joined = marked.alias("l").join(F.broadcast(lost.alias("r")), same, "left")
-    return joined.select("l.*", F.col("r.scorer").isNotNull().alias("lost")).drop("start", "scorer")
+    scorer = F.regexp_replace("scorer_fingerprint", " threshold=.*$", "")
+    same = Window.partitionBy("granularity", "window", "endpoint_name", "model_name", "model_version", scorer)
+    is_held = F.max(~F.col("gone")).over(same)
+    return windows.withColumn("lost", F.col("gone") & F.col("scorer_fingerprint").isNotNull() & ~is_held)
+
+
+def holding(windows: DataFrame, rows: DataFrame) -> DataFrame:
+    """Granularity and start of the windows that times of ``rows`` (``request_time``) fall into."""
+    within = (F.col("window.start") <= F.col("request_time")) & (F.col("request_time") < F.col("window.end"))
+    times = rows.select("request_time").distinct()
+    joined = windows.select("granularity", "window").join(F.broadcast(times), within, "left_semi")
+    return joined.select("granularity", "window.start").distinct()
 
 
 KEYS = (*GROUP, "end", "model_version", "slice_key", "slice_value", "column_name", "scorer_fingerprint")
@@ -125,7 +114,7 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
     weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
     # A scored request stands for those of its like that were not.
     left_out = F.coalesce(F.when(F.col("status_code") == 200, F.col("sample_rate")), F.lit(1.0))
-    versions = F.array(F.col("model_version"), F.lit(ALL_VERSIONS))
+    versions = F.array_distinct(F.array(F.col("model_version"), F.lit(ALL_VERSIONS)))  # a log may name a version *
     window, slices = (*GROUP, "end"), ("slice_key", "slice_value")
     long = (
         _with_slices(rows)

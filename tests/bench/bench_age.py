@@ -1,11 +1,11 @@
-"""What a trigger costs when the tables hold a day, a month and a year: both hops, on the same machine in turn.
+"""What a trigger costs when the tables hold a day, a month and a year: both hops and the page, one after the other.
 
     python -m tests.bench.bench_age [--days 1 30 365] [--rows-per-day 60000] [--rounds 5]
 
 The tables are generated: rows of ``scores`` for every day, and their windows (one day's are computed by the product,
-and repeated for the others). In each round two triggers go through the score hop and the window hop: a usual one (200
-new requests of the last day, and 5 that are late by hours), and one with late rows (200, and 5 that are late by up to
-28 days: six days change where the table has them). Medians of the rounds; the last line is JSON, with each length's
+and repeated for the others). In each round two triggers go through both hops, and the page is drawn: a usual trigger
+(200 new requests of the last day, and 5 that are late by hours), and one with late rows (200, and 5 that are late by up
+to 28 days: six days change where the table has them). Medians of the rounds; the last line is JSON, with each length's
 usual trigger against the shortest table's, and its late one against that of the shortest table that has all six days.
 """
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, score_responses
+from jobs.dashboard import write_page
 from jobs.runtime import spark_session
 from jobs.tables import create_table, read_table, set_table_properties
 from metrics.score.exchanges import load_scorers
@@ -117,8 +118,8 @@ LATE = {
 """How late the late rows of a trigger are, against noon of the last day."""
 
 
-def trigger(spark: SparkSession, config: Config, number: int, kind: str) -> tuple[float, float]:
-    """Seconds of the score hop and of the window hop for one trigger's rows."""
+def trigger(spark: SparkSession, config: Config, number: int, kind: str) -> tuple[float, float, float]:
+    """Seconds of the score hop, of the window hop and of the page for one trigger's rows."""
     late = [timedelta(hours=12) + by for by in LATE[kind]]
     times = [timedelta(hours=12, minutes=5 * number, seconds=i) for i in range(200)]
     rows = [
@@ -134,7 +135,10 @@ def trigger(spark: SparkSession, config: Config, number: int, kind: str) -> tupl
     feed = spark.read.option("readChangeFeed", "true").option("startingVersion", before + 1)
     changes = feed.format("delta").load(f"{config.output.path}/scores")
     aggregate_windows.aggregate_batch(changes, number, config)
-    return scored - began, time.monotonic() - scored
+    aggregate_windows.settle_windows(spark, config)
+    aggregated = time.monotonic()
+    write_page(spark, config)
+    return scored - began, aggregated - scored, time.monotonic() - aggregated
 
 
 def main() -> None:
@@ -163,30 +167,28 @@ def main() -> None:
             )
             print(f"{days} days: {sizes[days][0]:,} rows, {sizes[days][1]:,} windows, built in ", end="")
             print(f"{time.monotonic() - began:,.0f} s", flush=True)
-        seconds: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        seconds: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
         for number in range(options.rounds + 1):
             for days, config in configs.items():
                 for kind in LATE:
                     one = trigger(spark, config, number, kind)
-                    print(
-                        f"round {number}, {days} days, {kind}: score {one[0]:.1f} s, windows {one[1]:.1f} s", flush=True
-                    )
+                    took = "score {:.1f} s, windows {:.1f} s, page {:.1f} s".format(*one)
+                    print(f"round {number}, {days} days, {kind}: {took}", flush=True)
                     if number:  # the first warms everything
                         seconds.setdefault((kind, days), []).append(one)
     result: dict[str, object] = {"bench": "age", "rows_per_day": options.rows_per_day, "rounds": options.rounds}
     whole = [days for days in options.days if timedelta(days=days) > -min(LATE["late"])]
     for kind, lengths in (("usual", options.days), ("late", whole)):
         for days in lengths:
-            score, windows, base = (
-                median(one) for one in (*zip(*seconds[kind, days], strict=True), map(sum, seconds[kind, lengths[0]]))
-            )
-            ratio = median(map(sum, seconds[kind, days])) / base
+            score, windows, drawn = (median(one) for one in zip(*seconds[kind, days], strict=True))
+            ratio = median(map(sum, seconds[kind, days])) / median(map(sum, seconds[kind, lengths[0]]))
             result |= {
                 f"{kind}_score_seconds_{days}": round(score, 2),
                 f"{kind}_window_seconds_{days}": round(windows, 2),
+                f"{kind}_page_seconds_{days}": round(drawn, 2),
                 f"{kind}_ratio_{days}": round(ratio, 3),
             }
-            took = f"score {score:.1f} s, windows {windows:.1f} s"
+            took = f"score {score:.1f} s, windows {windows:.1f} s, page {drawn:.1f} s"
             print(f"{kind}, {days} days: {took}, {ratio:.2f} times that of {lengths[0]} days")
     print(json.dumps(result))
 

@@ -228,7 +228,7 @@ def test_zones_and_summer_time(
 
 
 def test_settings_that_change_in_between(
-    spark: SparkSession, monitored: Config, caplog: pytest.LogCaptureFixture
+    spark: SparkSession, monitored: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = monitored.model_dump(by_alias=True)
     values["granularities"] = ["1 minute", "15 minutes", "1 day"]
@@ -241,15 +241,24 @@ def test_settings_that_change_in_between(
     assert differing_windows(spark, changed, table(spark, SCORES, changed)) == []
     assert reconcile(spark, changed).problems == []
 
-    # The same settings again: nothing is recomputed. The first ones again: all is as it would have been.
+    # The same settings again: nothing is recomputed.
     caplog.clear()
     run(spark, changed)
     assert "settings changed" not in caplog.text
-    run(spark, monitored)
-    assert "settings changed" in caplog.text
-    assert reconcile(spark, monitored).problems == []
-    assert set(table(spark, PROFILE_METRICS, monitored)["granularity"]) == set(monitored.granularities)
-    assert table_properties(spark, PROFILE_METRICS, monitored.output)["inference_metrics.toxicity_threshold"] == "0.5"
+
+    # The first ones again, cut off, and not after all.
+    def die(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed, pytest.raises(RuntimeError):
+        killed.setattr(aggregate_windows, "delete_rows", die)
+        run(spark, monitored)
+    run(spark, changed)
+    assert "toxicity_threshold from unknown (a recomputation was cut off) to 0.25" in caplog.text
+    assert reconcile(spark, changed).problems == []
+    assert set(table(spark, PROFILE_METRICS, changed)["granularity"]) == set(changed.granularities)
+    properties = table_properties(spark, PROFILE_METRICS, changed.output)
+    assert properties["inference_metrics.toxicity_threshold"] == "0.25"
 
 
 # Workers

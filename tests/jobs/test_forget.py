@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from jobs import doctor, forget, score_responses
+from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from metrics.slices import OTHER
 from schemas.batches import BATCHES
@@ -89,15 +90,19 @@ def test_a_person_is_forgotten_for_good(
     assert account.windows["windows_forgotten"] > 0
 
     # Neither reading on nor reading again brings them back; what the person sends from now on is another matter.
-    append(spark, monitored, [ROWS[0], row("to come"), sent("ada 4", "ada", "hello", hours=24)])
+    late = row("late", at=timedelta(minutes=30))
+    append(spark, monitored, [ROWS[0], row("to come"), sent("ada 4", "ada", "hello", hours=24), late])
     run(spark, monitored)
     score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
-    assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["ada 4", "bob 1"]
+    assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["ada 4", "bob 1", "late"]
     assert table(spark, QUARANTINE, monitored).empty
     ledger = table(spark, BATCHES, monitored).sort_values("finished_at")
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate"]
-    assert ledger[columns].values.tolist() == [[5, 4, 1, 0], [3, 1, 0, 2], [8, 0, 0, 8]]
+    assert ledger[columns].values.tolist() == [[5, 4, 1, 0], [4, 2, 0, 2], [9, 0, 0, 9]]
     assert reconcile(spark, monitored).problems == []
+    # The late row's hour was computed without them, and the day from its hours; other windows still count them.
+    (day,) = metrics_between(spark, monitored, START, START + timedelta(days=1), columns=["requests"]).collect()
+    assert day["count"] == 3
 
 
 def test_quarantine_is_tried_again(

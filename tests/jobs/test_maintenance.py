@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import score_responses
+from jobs.dashboard import page_metrics
 from jobs.forget import forget
 from jobs.locks import Locks
 from jobs.maintenance import maintain, purge_scores
@@ -25,7 +26,7 @@ from schemas.locks import LOCKS
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
-from tests.spine import copy_of, run, table
+from tests.spine import copy_of, forget_last_commit, run, table
 from tests.traffic import START, append, config_in, row
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Conf
     account = reconcile(spark, monitored)
     assert (account.problems, account.rows["source_rows"], account.rows["past_retention"]) == ([], 2, 4)
     pd.testing.assert_frame_equal(windows(spark, monitored), before)
+
+    # A batch that is replayed knows which of its rows went.
+    ledger = table(spark, BATCHES, monitored)[[*FATES, "scores_purged"]].values.tolist()
+    forget_last_commit(monitored, score_responses.HOP)
+    run(spark, monitored)
+    assert table(spark, BATCHES, monitored)[[*FATES, "scores_purged"]].values.tolist() == ledger
+    assert reconcile(spark, monitored).problems == []
 
     # Later ones are skipped before they are scored, and so is what is read again.
     append(spark, monitored, [row("old at last", at=OLD), row("old junk", at=OLD, request="{"), row("last", at=RECENT)])
@@ -172,6 +180,11 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
     assert gone.any()
     pd.testing.assert_frame_equal(windows(spark, monitored), before[~gone].reset_index(drop=True))
     assert reconcile(spark, monitored).problems == []
+
+    # A page costs the same however old the windows are: it draws the last ones.
+    drawn = page_metrics(spark, monitored)["window_start"]
+    assert drawn.max() > pd.Timestamp(NOW.date() - timedelta(days=3))
+    assert drawn.min() > pd.Timestamp(NOW.date() - timedelta(days=95))
 
     # What is no longer there is not silently left out of a range.
     day = (NOW - timedelta(days=100)).replace(hour=0, minute=0, second=0, microsecond=0)

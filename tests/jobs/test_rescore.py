@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -120,33 +120,83 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     assert reconcile(spark, config).problems == []
 
 
-def test_rows_that_keep_the_first_scorer_or_get_it_late_change_no_frozen_window(
-    spark: SparkSession, monitored: Config, tmp_path: Path
-) -> None:
+def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
     values = copy_of(monitored, tmp_path).model_dump(by_alias=True)
     values["source"]["on_source_change"] = "skip"
     first = Config.model_validate(values)
     config = other_label(first)
+
+    def of_first_day(label: str) -> list[Any]:
+        day = "granularity = '1 day' AND model_version = '*' AND column_name = 'response_toxicity'"
+        df = read_table(spark, PROFILE_METRICS, config.output).where(day).where(F.col("window_date") == F.lit(FIRST))
+        found = df.where(F.col("scorer_fingerprint").contains(f"label={label} ")).collect()
+        return [(one["count"], one["is_frozen"]) for one in found]
+
     before = windows(spark, config)["hate"]
+    ((all_rows, _),) = of_first_day("hate")
     spark.sql(f"DELETE FROM delta.`{config.source.path}` WHERE databricks_request_id = 'a'")
     done = rescore.rescore(spark, config, since=FIRST, until=SECOND)
     assert (done.days, done.without_source) == (2, 1)
     # Both scorers' windows go into one MERGE.
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    assert of_first_day("hate") == [(1, None)], "one row has kept the first scorer"
+    assert of_first_day("nothate") == [(all_rows - 1, None)]
     after = windows(spark, config)
-    pd.testing.assert_frame_equal(after["hate"], before)
-    assert after["nothate"]["count"].sum() < before["count"].sum()
+    second = before["window_date"] == SECOND
+    assert second.any()
+    pd.testing.assert_frame_equal(
+        after["hate"][after["hate"]["window_date"] == SECOND].reset_index(drop=True),
+        before[second].reset_index(drop=True),
+    )
     assert reconcile(spark, config).problems == []
     shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and granularity == '1 day'")
     newest = after["nothate"].query("granularity == '1 day'")
     assert sorted(shown["avg"]) == pytest.approx(sorted(newest["avg"]))
 
-    # A monitor that still has the old settings, in a minute that was scored anew.
+    # A monitor that still has the old settings, in a minute that was scored anew: frozen windows get a row.
     append(spark, first, [row("later", at=timedelta(minutes=1), response="the dog ran")])
     run(spark, first)
-    assert ("later", 0) in by_key(spark, config).index
-    pd.testing.assert_frame_equal(windows(spark, config)["hate"], before)
+    assert of_first_day("hate") == [(2, None)]
+    assert of_first_day("nothate") == [(all_rows - 1, None)]
     assert reconcile(spark, config).problems == []
+
+    # Back to the first scorer: all its windows count again, and the other's are frozen.
+    assert rescore.rescore(spark, first, since=FIRST, until=SECOND).days == 2
+    aggregate_windows.start(spark, first, trigger="availableNow").awaitTermination()
+    assert of_first_day("hate") == [(all_rows + 1, None)]
+    assert of_first_day("nothate") == [(all_rows - 1, True)]
+    assert reconcile(spark, first).problems == []
+
+
+@pytest.mark.parametrize("checkpoint", ["stays", "is moved away"])
+def test_a_day_is_scored_anew_before_its_windows_were_written(
+    spark: SparkSession, monitored: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
+) -> None:
+    first = copy_of(monitored, tmp_path)
+    config = other_label(first)
+    before = windows(spark, first)["hate"]
+    append(spark, first, [row("half past", at=timedelta(minutes=30), response="the dog ran")])
+    score_responses.start(spark, first, trigger="availableNow").awaitTermination()
+
+    def die(name: str) -> None:
+        if name == "before_windows":
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as killed, pytest.raises(Exception, match="killed"):
+        killed.setattr(aggregate_windows, "fail_point", die)
+        aggregate_windows.start(spark, first, trigger="availableNow").awaitTermination()
+    assert rescore.rescore(spark, config, since=FIRST, until=FIRST).rows == 8
+    if checkpoint == "is moved away":
+        Path(config.checkpoint(aggregate_windows.HOP)).rename(tmp_path / "away")
+        monkeypatch.setattr(aggregate_windows, "_FOLLOWED", {})
+        stray = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'requests'").limit(1)
+        stray = stray.withColumns({"slice_key": F.lit("stray"), "slice_value": F.lit("true")})
+        stray.write.format("delta").mode("append").save(f"{config.output.path}/profile_metrics")
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    assert reconcile(spark, config).problems == []
+    after = windows(spark, config)
+    pd.testing.assert_frame_equal(after["hate"], before)
+    assert set(after["nothate"]["window_date"]) == {FIRST}
 
 
 def test_a_frozen_window_that_is_lost_or_wrong_rows_are_still_found(
@@ -221,7 +271,11 @@ def sampling(config: Config, rate: float) -> Config:
 def test_a_sample_is_scored_and_weighs_for_all(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
 ) -> None:
-    rows = [row(f"request {i}", prompt=ENGLISH, response="the cat " * (i % 9 + 1)) for i in range(200)]
+    # The last ones have minutes of their own, in which nothing changes but what their scores weigh.
+    rows = [
+        row(f"request {i}", at=timedelta(minutes=max(0, i - 190)), prompt=ENGLISH, response="the cat " * (i % 9 + 1))
+        for i in range(200)
+    ]
     failed = [row(f"failed {i}", status=500, response_body='{"error_code": "INTERNAL"}') for i in range(5)]
     config = sampling(config_in(tmp_path, language_model, classifier), 0.4)
     append(spark, config, [*rows, *failed])

@@ -20,11 +20,11 @@ from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
-from schemas.profile_metrics import PROFILE_METRICS, QUANTILES
+from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, QUANTILES
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
-from tests.spine import COMMITS, assert_same, contents, copy_of, run, table
+from tests.spine import COMMITS, assert_same, contents, copy_of, forget_last_commit, run, table
 from tests.traffic import answer, append, chat, config_in, row
 
 if TYPE_CHECKING:
@@ -146,10 +146,7 @@ def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config
     timings = ["finished_at", "score_seconds", "lag_seconds", "lateness", "skipped_versions"]
     ledger = table(spark, BATCHES, config).drop(columns=timings)
     for hop in (score_responses.HOP, aggregate_windows.HOP):
-        commits = Path(config.checkpoint(hop)) / "commits"
-        newest = max((p for p in commits.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-        newest.unlink()
-        (commits / f".{newest.name}.crc").unlink(missing_ok=True)
+        forget_last_commit(config, hop)
     run(spark, config)
     assert_same(contents(spark, config), before)
     after = table(spark, BATCHES, config).drop(columns=timings)
@@ -233,6 +230,7 @@ def odd(
         row("bad time") | {"timestamp_ms": 2**60},
         row("failed batch", request='{"inputs": ["a", "b", "c"]}', status=500, version="8"),
         row("no usage", request=chat("the cat"), response="a dog"),
+        row("star", version=ALL_VERSIONS),
     ]
     append(spark, config, odd_rows)
     run(spark, config)
@@ -287,3 +285,11 @@ def test_a_batched_call_that_failed_is_one_error(spark: SparkSession, odd: Confi
     windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND model_version = '8'")
     sums = {w["column_name"]: (w["sum"], w["count"]) for w in windows.collect()}
     assert (sums["requests"], sums["error_rate"]) == ((1.0, 3), (1.0, 1))
+
+
+def test_a_version_with_the_name_of_all_counts_once(spark: SparkSession, odd: Config) -> None:
+    scores = table(spark, SCORES, odd)
+    assert (scores["model_version"] == ALL_VERSIONS).sum() == 1
+    windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND column_name = 'requests'")
+    (of_all,) = windows.where(F.col("model_version") == ALL_VERSIONS).collect()
+    assert (of_all["count"], of_all["sum"]) == (len(scores), scores["request_id"].nunique())
