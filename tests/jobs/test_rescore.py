@@ -168,7 +168,7 @@ def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, mon
     assert reconcile(spark, first).problems == []
 
 
-@pytest.mark.parametrize("checkpoint", ["stays", "is moved away"])
+@pytest.mark.parametrize("checkpoint", ["stays", pytest.param("is moved away", marks=pytest.mark.long)])
 def test_a_day_is_scored_anew_before_its_windows_were_written(
     spark: SparkSession, monitored: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
 ) -> None:
