@@ -55,9 +55,8 @@ FIGURE_COLUMNS = {
 REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
 """What the page shows of the registry."""
 
-RECENT_DAYS, DAYS = 31, 92
-"""Minutes and hours are drawn for this many days before the newest window, and days for so many: a page costs the same
-however long there has been a monitor. ``metrics`` has the older ones."""
+RECENT_DAYS = 31
+"""Minutes and hours are drawn for this many days before the newest window; days are drawn for ever."""
 
 
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
@@ -71,9 +70,8 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     rows = read_table(spark, PROFILE_METRICS, config.output).where(wanted & F.col("slice_key").isNull())
     newest = _newest_date(spark, config)
     if newest is not None:
-        first, recent = (F.lit(newest - timedelta(days=days - 1)) for days in (DAYS, RECENT_DAYS))
-        day = F.col("window_date")
-        rows = rows.where((day >= first) & ((day >= recent) | (F.col("granularity") == "1 day")))
+        recent = F.col("window_date") > F.lit(newest - timedelta(days=RECENT_DAYS))
+        rows = rows.where(recent | (F.col("granularity") == "1 day"))
     return (
         rows.transform(current_metrics)
         .select(
