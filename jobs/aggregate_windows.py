@@ -81,7 +81,7 @@ NOT_KNOWN = timedelta(days=7)
 VERY_LATE = timedelta(days=30)
 """How long it has to wait where more than one row in a hundred is later than all bounds of the histogram."""
 
-NOT_FROZEN = "NOT coalesce(t.is_frozen, false)"
+NOT_FROZEN = "NOT coalesce(is_frozen, false)"
 
 NEWEST = (
     "max_by(scorer_fingerprint, struct(window.start, updated_at, count)) "
@@ -101,10 +101,8 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     """
     if locks:
         locks.begin()
-    create_table(spark, SCORES, config.output)
-    create_table(spark, PROFILE_METRICS, config.output)
-    create_table(spark, BATCHES, config.output)
-    create_table(spark, FORGOTTEN, config.output)
+    for table in (SCORES, PROFILE_METRICS, BATCHES, FORGOTTEN):
+        create_table(spark, table, config.output)
     _create_view(spark, config)
     _follow_settings(spark, config, locks)
     changes = read_changes(spark, SCORES, config.output)
@@ -170,7 +168,7 @@ def _recompute_parts(touched: DataFrame, dates: list[date], part: str, config: C
 def _stored(spark: SparkSession, config: Config, dates: Iterable[date]) -> DataFrame:
     """Windows of some dates as they are, with their ``start`` and ``end``; but for frozen ones."""
     windows = on_dates(read_table(spark, PROFILE_METRICS, config.output), "window_date", dates)
-    return windows.where("NOT coalesce(is_frozen, false)").select("*", "window.start", "window.end")
+    return windows.where(NOT_FROZEN).select("*", "window.start", "window.end")
 
 
 def _whole_figures(
@@ -193,7 +191,7 @@ def _whole_figures(
 
 
 def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
-    """Put windows of some dates into the table, in one MERGE."""
+    """Put windows of some dates into the table, in one MERGE; what is ``lost`` is ``gone``, too."""
     spark = figures.sparkSession
     is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - settling_time(spark, config))
     values = {name: F.col(f"s.{name}") for name in FIGURES}
@@ -202,9 +200,9 @@ def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
     again = values | {"revision": F.expr("t.revision + 1"), "is_frozen": F.lit(None).cast("boolean")}
     (
         merge(figures, PROFILE_METRICS, config.output, dates=dates)
-        .whenMatchedUpdate(f"s.lost AND {NOT_FROZEN}", {"is_frozen": F.lit(True)})
-        .whenMatchedDelete(f"s.gone AND {NOT_FROZEN}")
-        .whenMatchedUpdate(f"NOT s.gone AND (({CHANGED}) OR NOT {NOT_FROZEN})", again)
+        .whenMatchedUpdate("s.lost", {"is_frozen": F.lit(True)})
+        .whenMatchedDelete("s.gone")
+        .whenMatchedUpdate(f"({CHANGED}) OR t.is_frozen", again)
         .whenNotMatchedInsert("NOT s.gone", values | {"revision": F.lit(1)})
         .execute()
     )
@@ -227,7 +225,7 @@ def recompute_all(spark: SparkSession, config: Config) -> int:
     for day in dates:
         retried(partial(compute, day))
         LOG.info("recomputed the windows of %s", day)
-    other = F.col("window_date").isin(dates) & ~_is_wanted(config) & ~F.coalesce("is_frozen", F.lit(False))
+    other = F.col("window_date").isin(dates) & ~_is_wanted(config) & F.expr(NOT_FROZEN)
     delete_rows(spark, PROFILE_METRICS, config.output, other)
     return len(dates)
 
@@ -254,15 +252,17 @@ def _follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -
         return
     properties = table_properties(spark, PROFILE_METRICS, config.output)
     had = {key: value for key, value in properties.items() if key in wanted}
-    # A new table says nothing yet.
-    windows = read_table(spark, PROFILE_METRICS, config.output)
-    reasons = [
-        f"{key.partition('.')[2]} from {had.get(key)} to {wanted[key]}" for key in wanted if had.get(key) != wanted[key]
+    changes = [
+        f"{key.partition('.')[2]} from {had.get(key)} to {to}" for key, to in wanted.items() if had.get(key) != to
     ]
-    reason = f"settings changed ({'; '.join(reasons)})" if had and reasons else None
-    if not (reason or is_begun(spark, config.checkpoint(HOP))) and not windows.isEmpty():
+    reason = None
+    if had and changes:  # a new table says nothing yet
+        reason = f"settings changed ({'; '.join(changes)})"
+    elif (
+        not is_begun(spark, config.checkpoint(HOP)) and not read_table(spark, PROFILE_METRICS, config.output).isEmpty()
+    ):
         reason = "the checkpoint is new and the windows are not"
-    if reason or reasons:
+    if reason or changes:
         _FOLLOWED.pop(name, None)
         with step(locks, PROFILE_METRICS.name):
             if reason:

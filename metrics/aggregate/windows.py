@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
@@ -53,12 +53,8 @@ def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> Data
 
 def in_windows(rows: DataFrame, windows: DataFrame, *, how: str = "left_semi") -> DataFrame:
     """The rows whose window (``GROUP``) is among ``windows``, or with left_anti is not; NULL names equal each other."""
-    return rows.alias("l").join(windows.alias("r"), _same(GROUP), how)
-
-
-def _same(names: Iterable[str]) -> Column:
-    """Whether the rows ``l`` and ``r`` have the same in these columns; NULL equals NULL."""
-    return reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in names))
+    same = reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP))
+    return rows.alias("l").join(windows.alias("r"), same, how)
 
 
 def with_lost(windows: DataFrame) -> DataFrame:

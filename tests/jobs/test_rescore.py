@@ -189,9 +189,6 @@ def test_a_day_is_scored_anew_before_its_windows_were_written(
     if checkpoint == "is moved away":
         Path(config.checkpoint(aggregate_windows.HOP)).rename(tmp_path / "away")
         monkeypatch.setattr(aggregate_windows, "_FOLLOWED", {})
-        stray = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'requests'").limit(1)
-        stray = stray.withColumns({"slice_key": F.lit("stray"), "slice_value": F.lit("true")})
-        stray.write.format("delta").mode("append").save(f"{config.output.path}/profile_metrics")
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     assert reconcile(spark, config).problems == []
     after = windows(spark, config)
