@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import current_metrics
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
-from jobs.tables import read_table, table_exists
+from jobs.tables import identifier, read_table, table_exists
 from metrics.dashboard.page import LEDGER, page
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -26,7 +27,8 @@ from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import SparkSession
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
 
 FIGURE_COLUMNS = {
     "1 minute": ("response_flesch_kincaid",),
@@ -55,60 +57,121 @@ FIGURE_COLUMNS = {
 REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
 """What the page shows of the registry."""
 
-RECENT_DAYS = 31
-"""Minutes and hours are drawn for this many days before the newest window; days are drawn for ever."""
+RECENT_DAYS = {"1 minute": 7, "1 hour": 31, "1 day": 31}
+"""The last days of which every page reads windows of a length; older ones are drawn by day only (``_old_days``)."""
+
+WINDOW_COLUMNS = (
+    "window",
+    "granularity",
+    "endpoint_name",
+    "model_name",
+    "model_version",
+    "column_name",
+    "count",
+    "num_nulls",
+    "avg",
+    "median",
+    "min",
+    "max",
+    "sum",
+    "weighted_count",
+    "weighted_avg",
+    "sum_wx",
+    "sum_w2",
+    "sum_w2x",
+    "sum_w2x2",
+    "scorer_fingerprint",
+    "updated_at",
+)
+"""What is read of ``profile_metrics``: what the page draws, and what tells the newest scorer."""
+
+
+HISTORY = 50
+"""Commits that are looked through for removed windows; a tick makes a few."""
+
+LEAVES_ROWS = ("MERGE", "UPDATE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES")
+"""Operations that remove no window, unless a MERGE counts one."""
+
+
+@dataclass(frozen=True)
+class _OldDays:
+    """Old day windows as they were read: up to which date, of which version of the table."""
+
+    last: date
+    version: int
+    rows: pa.Table
+
+    @property
+    def written(self) -> datetime:
+        """When the last of them was written."""
+        times = self.rows["updated_at"].to_pylist()
+        return max((time for time in times if time is not None), default=datetime.min.replace(tzinfo=UTC))
+
+
+_OLD_DAYS: dict[str, _OldDays] = {}
+"""Those of each table, for the next page of this process."""
 
 
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``.
 
-    Of each version's measure only the newest scorer's windows: different scorers are never mixed.
+    Minutes of the last week, hours of the last month, and all days. Of each version's measure only the newest scorer's
+    windows: different scorers are never mixed.
     """
+    rows = read_table(spark, PROFILE_METRICS, config.output)
+    # Without a condition, Delta answers this from its log.
+    newest = rows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
+    first = {granularity: newest - timedelta(days=days - 1) for granularity, days in RECENT_DAYS.items()}
+    rows = rows.where(F.col("slice_key").isNull())
     wanted = F.lit(False)
-    for granularity, names in FIGURE_COLUMNS.items():
-        wanted = wanted | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
-    rows = read_table(spark, PROFILE_METRICS, config.output).where(wanted & F.col("slice_key").isNull())
-    newest = _newest_date(spark, config)
-    if newest is not None:
-        recent = F.col("window_date") > F.lit(newest - timedelta(days=RECENT_DAYS))
-        rows = rows.where(recent | (F.col("granularity") == "1 day"))
+    for granularity, day in first.items():
+        wanted = wanted | (_is_drawn(granularity) & (F.col("window_date") >= F.lit(day)))
+    recent = rows.where(F.col("window_date") >= F.lit(min(first.values()))).where(wanted)
     return (
-        rows.transform(current_metrics)
+        recent.select(*WINDOW_COLUMNS)
+        .unionByName(_old_days(spark, config, rows, first["1 day"] - timedelta(days=1)))
+        .transform(current_metrics)
         .select(
             F.col("window.start").alias("window_start"),
             F.col("window.end").alias("window_end"),
-            "granularity",
-            "endpoint_name",
-            "model_name",
-            "model_version",
-            "column_name",
-            "count",
-            "num_nulls",
-            "avg",
-            "median",
-            "min",
-            "max",
-            "sum",
-            "weighted_count",
-            "weighted_avg",
-            "sum_wx",
-            "sum_w2",
-            "sum_w2x",
-            "sum_w2x2",
+            *(name for name in WINDOW_COLUMNS if name not in ("window", "scorer_fingerprint", "updated_at")),
         )
         .toPandas()
     )
 
 
-def _newest_date(spark: SparkSession, config: Config) -> date | None:
-    """The last UTC date that has windows; as a rule a late one, and older ones need not be looked at."""
-    dates = read_table(spark, PROFILE_METRICS, config.output).select("window_date")
-    late = F.col("window_date") > F.lit(datetime.now(UTC).date() - timedelta(days=RECENT_DAYS))
-    for some in (dates.where(late), dates):
-        newest: date | None = some.agg(F.max("window_date")).collect()[0][0]
-        if newest is not None:
-            return newest
-    return None
+def _is_drawn(granularity: str) -> Column:
+    return (F.col("granularity") == granularity) & F.col("column_name").isin(*FIGURE_COLUMNS[granularity])
+
+
+def _old_days(spark: SparkSession, config: Config, rows: DataFrame, last: date) -> DataFrame:
+    """Day windows up to a date, read again only where one of them was written or may have been removed since.
+
+    They hardly ever change, and there are more of them every day. What was written is found without reading: the files'
+    statistics have ``updated_at``.
+    """
+    name = identifier(PROFILE_METRICS, config.output)
+    days = rows.where((F.col("window_date") <= F.lit(last)) & _is_drawn("1 day")).select(*WINDOW_COLUMNS)
+    # Asked before the rows are read: what comes in between is found by the next page.
+    commits = spark.sql(f"DESCRIBE HISTORY {name} LIMIT {HISTORY}").collect()  # newest first
+    known = _OLD_DAYS.get(name)
+    if (
+        known is None
+        or known.last != last
+        or _may_have_lost_rows(commits, known.version)
+        or not days.where(F.col("updated_at") > F.lit(known.written)).isEmpty()
+    ):
+        known = _OldDays(last, commits[0]["version"], days.toArrow())
+    _OLD_DAYS[name] = replace(known, version=commits[0]["version"])
+    return spark.createDataFrame(known.rows, days.schema)
+
+
+def _may_have_lost_rows(commits: Sequence[Row], version: int) -> bool:
+    """Whether a commit after that version removed rows; also where the newest commits, which are given, begin later."""
+    later = [commit for commit in commits if commit["version"] > version]
+    removed = [(commit["operationMetrics"] or {}).get("numTargetRowsDeleted", "0") != "0" for commit in later]
+    other = [commit["operation"] not in LEAVES_ROWS for commit in later]
+    return any(removed) or any(other) or commits[-1]["version"] > version + 1
 
 
 def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:

@@ -139,6 +139,8 @@ def packed_attention(
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (varlen_attn := _varlen_attention()):
         longest = max(layout.lengths)
         window = ((sliding_window - 1) if sliding_window else -1, 0 if causal else -1)
+        if grouped:
+            k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for tensor in (k, v))
         mixed = varlen_attn(
             q.contiguous(),
             k.contiguous(),
@@ -149,7 +151,6 @@ def packed_attention(
             longest,
             scale=scaling,
             window_size=window,
-            enable_gqa=grouped,
         )
         return cast("torch.Tensor", mixed)[None], None
     out = torch.empty_like(q)
@@ -180,7 +181,7 @@ def _varlen_attention() -> Any:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    needed = {"scale", "window_size", "enable_gqa"}
+    needed = {"scale", "window_size"}  # from torch 2.11 on
     return varlen_attn if needed <= set(inspect.signature(varlen_attn).parameters) else None
 
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from schemas.config import Config
 
 DAY = 86400
-LAST = datetime(2026, 4, 1, tzinfo=UTC)
-"""The newest day of the tables; the traffic of the triggers belongs to it."""
+LAST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+"""The newest day of the tables, yesterday; the traffic of the triggers belongs to it."""
 
 BLOCK = 10
 """Days that are written at a time."""

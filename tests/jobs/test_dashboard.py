@@ -1,0 +1,134 @@
+"""What a page reads: old day windows once, and again where one of them was written or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from jobs.dashboard import page_metrics
+from jobs.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
+from schemas.config import Config, parse_config
+from schemas.profile_metrics import PROFILE_METRICS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+
+NEWEST = date(2026, 4, 1)
+LONG_AGO = NEWEST - timedelta(days=200)
+LENGTHS = {"1 minute": timedelta(minutes=1), "1 hour": timedelta(hours=1), "1 day": timedelta(days=1)}
+
+
+def window(day: date, granularity: str = "1 day", **values: Any) -> dict[str, Any]:
+    start = datetime.combine(day, datetime.min.time(), UTC)
+    column = "response_flesch_kincaid" if granularity == "1 minute" else "requests"
+    return {
+        "window": {"start": start, "end": start + LENGTHS[granularity]},
+        "window_date": day,
+        "granularity": granularity,
+        "model_version": "7",
+        "column_name": column,
+        "count": 1,
+        "num_nulls": 0,
+        "sum": 1.0,
+        "revision": 1,
+        "updated_at": datetime(2026, 4, 2, tzinfo=UTC),
+    } | values
+
+
+def insert(spark: SparkSession, config: Config, *windows: dict[str, Any]) -> None:
+    insert_new(local_frame(spark, windows, PROFILE_METRICS.schema), PROFILE_METRICS, config.output)
+
+
+@pytest.fixture
+def config(spark: SparkSession, tmp_path: Path) -> Config:
+    config = parse_config({"source": {"path": "/none"}, "output": {"path": str(tmp_path)}})
+    create_table(spark, PROFILE_METRICS, config.output)
+    insert(spark, config, window(LONG_AGO), window(NEWEST))
+    return config
+
+
+def drawn(spark: SparkSession, config: Config) -> dict[date, float]:
+    """Sums of the day windows of a page."""
+    days = page_metrics(spark, config).query("granularity == '1 day'")
+    return {start.date(): total for start, total in zip(days["window_start"], days["sum"], strict=True)}
+
+
+def of(day: date) -> Column:
+    return F.col("window_date") == F.lit(day)
+
+
+def test_a_page_has_all_days_a_month_of_hours_and_a_week_of_minutes(spark: SparkSession, config: Config) -> None:
+    ages = (0, 6, 7, 30, 31, 199)
+    some = [window(NEWEST - timedelta(days=age), length) for age in ages for length in LENGTHS]
+    insert(spark, config, *(one for one in some if one["window_date"] != NEWEST or one["granularity"] != "1 day"))
+    found = page_metrics(spark, config)
+    found["age"] = [(NEWEST - start.date()).days for start in found["window_start"]]
+    assert found.groupby("granularity")["age"].apply(sorted).to_dict() == {
+        "1 minute": [0, 6],
+        "1 hour": [0, 6, 7, 30],
+        "1 day": [0, 6, 7, 30, 31, 199, 200],
+    }
+
+
+def rewrite(spark: SparkSession, config: Config) -> None:
+    values = {"sum": F.lit(5.0), "revision": F.lit(2), "updated_at": F.lit(datetime.now(UTC))}
+    set_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO), values)
+
+
+def add(spark: SparkSession, config: Config) -> None:
+    insert(spark, config, window(LONG_AGO + timedelta(days=1), sum=2.0, updated_at=datetime.now(UTC)))
+
+
+def delete(spark: SparkSession, config: Config) -> None:
+    delete_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO))
+
+
+def delete_in_a_merge(spark: SparkSession, config: Config) -> None:
+    old = read_table(spark, PROFILE_METRICS, config.output).where(of(LONG_AGO))
+    merge(old, PROFILE_METRICS, config.output, dates=[LONG_AGO]).whenMatchedDelete().execute()
+
+
+def delete_long_before(spark: SparkSession, config: Config) -> None:
+    delete(spark, config)
+    for i in range(51):
+        spark.sql(f"ALTER TABLE delta.`{config.output.path}/profile_metrics` SET TBLPROPERTIES ('some' = '{i}')")
+
+
+@pytest.mark.parametrize(
+    ("change", "long_ago"),
+    [
+        (rewrite, {LONG_AGO: 5.0}),
+        (add, {LONG_AGO: 1.0, LONG_AGO + timedelta(days=1): 2.0}),
+        (delete, {}),
+        (delete_in_a_merge, {}),
+        pytest.param(delete_long_before, {}, marks=pytest.mark.long),
+    ],
+)
+def test_a_change_of_an_old_day_is_on_the_next_page(
+    spark: SparkSession, config: Config, change: Callable[[SparkSession, Config], None], long_ago: dict[date, float]
+) -> None:
+    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 1.0}
+    change(spark, config)
+    assert drawn(spark, config) == {NEWEST: 1.0} | long_ago
+
+
+def test_old_days_are_read_once(spark: SparkSession, config: Config) -> None:
+    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 1.0}
+    # Nothing of ours writes a window and leaves updated_at as it is: that it is not seen shows what is read.
+    set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"sum": F.lit(5.0)})
+    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 5.0}
+    # The month moves on.
+    insert(spark, config, window(NEWEST + timedelta(days=1)))
+    assert drawn(spark, config) == {LONG_AGO: 5.0, NEWEST: 5.0, NEWEST + timedelta(days=1): 1.0}
+
+
+def test_of_several_scorers_the_newest_is_drawn_of_old_days_too(spark: SparkSession, config: Config) -> None:
+    by_old, by_new = ({"column_name": "response_toxicity", "scorer_fingerprint": name} for name in ("old", "new"))
+    insert(spark, config, window(LONG_AGO, **by_old), window(LONG_AGO, **by_new, sum=2.0), window(NEWEST, **by_new))
+    found = page_metrics(spark, config).query("column_name == 'response_toxicity'")
+    assert sorted(found["sum"]) == [1.0, 2.0]
