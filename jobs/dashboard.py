@@ -28,7 +28,7 @@ from schemas.profile_metrics import PROFILE_METRICS
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa  # type: ignore[import-untyped]
-    from pyspark.sql import Column, DataFrame, Row, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 FIGURE_COLUMNS = {
     "1 minute": ("response_flesch_kincaid",),
@@ -57,8 +57,8 @@ FIGURE_COLUMNS = {
 REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
 """What the page shows of the registry."""
 
-RECENT_DAYS = {"1 minute": 7, "1 hour": 31, "1 day": 31}
-"""The last days of which every page reads windows of a length; older ones are drawn by day only (``_old_days``)."""
+RECENT_DAYS = 31
+"""Minutes and hours are drawn for so many days, the newest included; days are drawn for ever."""
 
 WINDOW_COLUMNS = (
     "window",
@@ -95,7 +95,7 @@ LEAVES_ROWS = ("MERGE", "UPDATE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET
 
 @dataclass(frozen=True)
 class _OldDays:
-    """Old day windows as they were read: up to which date, of which version of the table."""
+    """Day windows up to a date, as they were read, and the table's version then."""
 
     last: date
     version: int
@@ -104,8 +104,10 @@ class _OldDays:
     @property
     def written(self) -> datetime:
         """When the last of them was written."""
-        times = self.rows["updated_at"].to_pylist()
-        return max((time for time in times if time is not None), default=datetime.min.replace(tzinfo=UTC))
+        import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+        last: datetime | None = pc.max(self.rows["updated_at"]).as_py()
+        return last or datetime.min.replace(tzinfo=UTC)
 
 
 _OLD_DAYS: dict[str, _OldDays] = {}
@@ -115,21 +117,21 @@ _OLD_DAYS: dict[str, _OldDays] = {}
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``.
 
-    Minutes of the last week, hours of the last month, and all days. Of each version's measure only the newest scorer's
-    windows: different scorers are never mixed.
+    Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows:
+    different scorers are never mixed.
     """
-    rows = read_table(spark, PROFILE_METRICS, config.output)
+    windows = read_table(spark, PROFILE_METRICS, config.output)
     # Without a condition, Delta answers this from its log.
-    newest = rows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
-    first = {granularity: newest - timedelta(days=days - 1) for granularity, days in RECENT_DAYS.items()}
-    rows = rows.where(F.col("slice_key").isNull())
-    wanted = F.lit(False)
-    for granularity, day in first.items():
-        wanted = wanted | (_is_drawn(granularity) & (F.col("window_date") >= F.lit(day)))
-    recent = rows.where(F.col("window_date") >= F.lit(min(first.values()))).where(wanted)
+    newest = windows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
+    drawn = F.lit(False)
+    for granularity, names in FIGURE_COLUMNS.items():
+        drawn = drawn | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
+    windows = windows.where(drawn & F.col("slice_key").isNull())
+    last = newest - timedelta(days=RECENT_DAYS)
     return (
-        recent.select(*WINDOW_COLUMNS)
-        .unionByName(_old_days(spark, config, rows, first["1 day"] - timedelta(days=1)))
+        windows.where(F.col("window_date") > F.lit(last))
+        .select(*WINDOW_COLUMNS)
+        .unionByName(_old_days(spark, config, windows, last))
         .transform(current_metrics)
         .select(
             F.col("window.start").alias("window_start"),
@@ -140,21 +142,18 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     )
 
 
-def _is_drawn(granularity: str) -> Column:
-    return (F.col("granularity") == granularity) & F.col("column_name").isin(*FIGURE_COLUMNS[granularity])
-
-
-def _old_days(spark: SparkSession, config: Config, rows: DataFrame, last: date) -> DataFrame:
+def _old_days(spark: SparkSession, config: Config, windows: DataFrame, last: date) -> DataFrame:
     """Day windows up to a date, read again only where one of them was written or may have been removed since.
 
-    They hardly ever change, and there are more of them every day. What was written is found without reading: the files'
-    statistics have ``updated_at``.
+    There are more of them every day, and they hardly ever change. What was written is found without reading them all:
+    the files' statistics have ``updated_at``.
     """
-    name = identifier(PROFILE_METRICS, config.output)
-    days = rows.where((F.col("window_date") <= F.lit(last)) & _is_drawn("1 day")).select(*WINDOW_COLUMNS)
+    days = windows.where((F.col("window_date") <= F.lit(last)) & (F.col("granularity") == "1 day"))
+    days = days.select(*WINDOW_COLUMNS)
+    table = identifier(PROFILE_METRICS, config.output)
     # Asked before the rows are read: what comes in between is found by the next page.
-    commits = spark.sql(f"DESCRIBE HISTORY {name} LIMIT {HISTORY}").collect()  # newest first
-    known = _OLD_DAYS.get(name)
+    commits = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {HISTORY}").collect()  # newest first
+    known = _OLD_DAYS.get(table)
     if (
         known is None
         or known.last != last
@@ -162,7 +161,7 @@ def _old_days(spark: SparkSession, config: Config, rows: DataFrame, last: date) 
         or not days.where(F.col("updated_at") > F.lit(known.written)).isEmpty()
     ):
         known = _OldDays(last, commits[0]["version"], days.toArrow())
-    _OLD_DAYS[name] = replace(known, version=commits[0]["version"])
+    _OLD_DAYS[table] = replace(known, version=commits[0]["version"])
     return spark.createDataFrame(known.rows, days.schema)
 
 
