@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import current_metrics
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import identifier, read_table, table_exists
 from metrics.dashboard.page import LEDGER, page
@@ -27,8 +26,7 @@ from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa  # type: ignore[import-untyped]
-    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
 
 FIGURE_COLUMNS = {
     "1 minute": ("response_flesch_kincaid",),
@@ -60,13 +58,11 @@ REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliase
 RECENT_DAYS = 31
 """Minutes and hours are drawn for so many days, the newest included; days are drawn for ever."""
 
-WINDOW_COLUMNS = (
-    "window",
-    "granularity",
-    "endpoint_name",
-    "model_name",
-    "model_version",
-    "column_name",
+LIVE_DAYS = 2
+"""The newest days, whose windows every page reads; the others hardly ever change (``_kept``)."""
+
+MEASURE = ("endpoint_name", "model_name", "model_version", "column_name")
+FIGURES = (
     "count",
     "num_nulls",
     "avg",
@@ -80,11 +76,7 @@ WINDOW_COLUMNS = (
     "sum_w2",
     "sum_w2x",
     "sum_w2x2",
-    "scorer_fingerprint",
-    "updated_at",
 )
-"""What is read of ``profile_metrics``: what the page draws, and what tells the newest scorer."""
-
 
 HISTORY = 50
 """Commits that are looked through for removed windows; a tick makes a few."""
@@ -94,32 +86,32 @@ LEAVES_ROWS = ("MERGE", "UPDATE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET
 
 
 @dataclass(frozen=True)
-class _OldDays:
-    """Day windows up to a date, as they were read, and the table's version then."""
+class _Kept:
+    """Windows that a page has read, by period: with which newest date, and of which version of the table."""
 
-    last: date
+    newest: date
     version: int
-    rows: pa.Table
+    rows: Mapping[str, pd.DataFrame]
 
     @property
-    def written(self) -> datetime:
+    def written(self) -> Column:
         """When the last of them was written."""
-        import pyarrow.compute as pc  # type: ignore[import-untyped]
-
-        last: datetime | None = pc.max(self.rows["updated_at"]).as_py()
-        return last or datetime.min.replace(tzinfo=UTC)
+        times = [int(some["updated_micros"].max()) for some in self.rows.values() if len(some)]
+        return F.timestamp_micros(F.lit(max(times, default=0)))
 
 
-_OLD_DAYS: dict[str, _OldDays] = {}
-"""Those of each table, for the next page of this process."""
+_KEPT: dict[str, _Kept] = {}
+"""By table, for the next page of this process."""
 
 
 def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``.
 
-    Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows:
-    different scorers are never mixed.
+    Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows, as in
+    the view ``current_metrics``: different scorers are never mixed.
     """
+    import pandas as pd
+
     windows = read_table(spark, PROFILE_METRICS, config.output)
     # Without a condition, Delta answers this from its log.
     newest = windows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
@@ -127,42 +119,47 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     for granularity, names in FIGURE_COLUMNS.items():
         drawn = drawn | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
     windows = windows.where(drawn & F.col("slice_key").isNull())
-    last = newest - timedelta(days=RECENT_DAYS)
-    return (
-        windows.where(F.col("window_date") > F.lit(last))
-        .select(*WINDOW_COLUMNS)
-        .unionByName(_old_days(spark, config, windows, last))
-        .transform(current_metrics)
-        .select(
-            F.col("window.start").alias("window_start"),
-            F.col("window.end").alias("window_end"),
-            *(name for name in WINDOW_COLUMNS if name not in ("window", "scorer_fingerprint", "updated_at")),
-        )
-        .toPandas()
-    )
+    live = F.col("window_date") > F.lit(newest - timedelta(days=LIVE_DAYS))
+    found = [_read(windows.where(live)), *_kept(spark, config, windows.where(~live), newest)]
+    rows = pd.concat([some for some in found if len(some)] or found[:1], ignore_index=True)
+    last = rows.sort_values(["window_start", "updated_micros", "count"]).drop_duplicates(list(MEASURE), keep="last")
+    rows = rows.merge(last[[*MEASURE, "scorer_fingerprint"]])
+    return rows.drop(columns=["scorer_fingerprint", "updated_micros"])
 
 
-def _old_days(spark: SparkSession, config: Config, windows: DataFrame, last: date) -> DataFrame:
-    """Day windows up to a date, read again only where one of them was written or may have been removed since.
+def _read(windows: DataFrame) -> pd.DataFrame:
+    """What the page draws of windows, and what tells the newest scorer."""
+    return windows.select(
+        F.col("window.start").alias("window_start"),
+        F.col("window.end").alias("window_end"),
+        "granularity",
+        *MEASURE,
+        *FIGURES,
+        "scorer_fingerprint",
+        F.unix_micros("updated_at").alias("updated_micros"),
+    ).toPandas()
 
-    There are more of them every day, and they hardly ever change. What was written is found without reading them all:
-    the files' statistics have ``updated_at``.
+
+def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date) -> list[pd.DataFrame]:
+    """Windows of days gone by: a period's are read again only where one was written or may have been removed since.
+
+    What was written is found without reading them all: the files' statistics have ``updated_at``.
     """
-    days = windows.where((F.col("window_date") <= F.lit(last)) & (F.col("granularity") == "1 day"))
-    days = days.select(*WINDOW_COLUMNS)
+    recent = F.col("window_date") > F.lit(newest - timedelta(days=RECENT_DAYS))
+    periods = {"month": recent, "before": ~recent & (F.col("granularity") == "1 day")}
     table = identifier(PROFILE_METRICS, config.output)
     # Asked before the rows are read: what comes in between is found by the next page.
     commits = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {HISTORY}").collect()  # newest first
-    known = _OLD_DAYS.get(table)
-    if (
-        known is None
-        or known.last != last
-        or _may_have_lost_rows(commits, known.version)
-        or not days.where(F.col("updated_at") > F.lit(known.written)).isEmpty()
-    ):
-        known = _OldDays(last, commits[0]["version"], days.toArrow())
-    _OLD_DAYS[table] = replace(known, version=commits[0]["version"])
-    return spark.createDataFrame(known.rows, days.schema)
+    known, again = _KEPT.get(table), dict.fromkeys(periods, True)
+    if known is not None and known.newest == newest and not _may_have_lost_rows(commits, known.version):
+        later = windows.where(F.col("updated_at") > known.written)
+        again = later.agg(*(F.bool_or(period).alias(name) for name, period in periods.items())).collect()[0].asDict()
+    rows = {
+        name: _read(windows.where(period)) if known is None or again[name] else known.rows[name]
+        for name, period in periods.items()
+    }
+    _KEPT[table] = _Kept(newest, commits[0]["version"], rows)
+    return list(rows.values())
 
 
 def _may_have_lost_rows(commits: Sequence[Row], version: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a page reads: old day windows once, and again where one of them was written or removed."""
+"""What a page reads: windows of days gone by once, and again where one of them was written or removed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
+from jobs.aggregate_windows import current_metrics
 from jobs.dashboard import page_metrics
 from jobs.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
 from schemas.config import Config, parse_config
@@ -117,18 +118,52 @@ def test_a_change_of_an_old_day_is_on_the_next_page(
     assert drawn(spark, config) == {NEWEST: 1.0} | long_ago
 
 
-def test_old_days_are_read_once(spark: SparkSession, config: Config) -> None:
-    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 1.0}
+def test_days_gone_by_are_read_once(spark: SparkSession, config: Config) -> None:
+    yesterday, before = NEWEST - timedelta(days=1), NEWEST - timedelta(days=2)
+    insert(spark, config, window(yesterday), window(before))
+    assert drawn(spark, config) == dict.fromkeys((LONG_AGO, before, yesterday, NEWEST), 1.0)
     # Nothing of ours writes a window and leaves updated_at as it is: that it is not seen shows what is read.
     set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"sum": F.lit(5.0)})
-    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 5.0}
+    assert drawn(spark, config) == {LONG_AGO: 1.0, before: 1.0, yesterday: 5.0, NEWEST: 5.0}
+    # A window of the month that is written has the month read again.
+    values = {"sum": F.lit(6.0), "updated_at": F.lit(datetime.now(UTC))}
+    set_rows(spark, PROFILE_METRICS, config.output, of(before), values)
+    assert drawn(spark, config) == {LONG_AGO: 1.0, before: 6.0, yesterday: 5.0, NEWEST: 5.0}
     # The month moves on.
     insert(spark, config, window(NEWEST + timedelta(days=1)))
-    assert drawn(spark, config) == {LONG_AGO: 5.0, NEWEST: 5.0, NEWEST + timedelta(days=1): 1.0}
+    assert drawn(spark, config)[LONG_AGO] == 5.0
 
 
-def test_of_several_scorers_the_newest_is_drawn_of_old_days_too(spark: SparkSession, config: Config) -> None:
-    by_old, by_new = ({"column_name": "response_toxicity", "scorer_fingerprint": name} for name in ("old", "new"))
-    insert(spark, config, window(LONG_AGO, **by_old), window(LONG_AGO, **by_new, sum=2.0), window(NEWEST, **by_new))
-    found = page_metrics(spark, config).query("column_name == 'response_toxicity'")
-    assert sorted(found["sum"]) == [1.0, 2.0]
+def test_of_several_scorers_the_newest_is_drawn(spark: SparkSession, config: Config) -> None:
+    """The same as the view ``current_metrics`` has."""
+    scorers = [
+        # measure, days ago, scorer, hours after which it was written, count
+        ("prompt_toxicity", 0, "b", 0, 1),  # began last
+        ("prompt_toxicity", 1, "a", 9, 9),
+        ("prompt_toxicity", 200, "a", 0, 1),
+        ("response_toxicity", 50, "b", 1, 1),  # was written last
+        ("response_toxicity", 50, "a", 0, 9),
+        ("response_perplexity", 50, "b", 1, 9),  # has more rows
+        ("response_perplexity", 50, "a", 1, 1),
+        ("input_tokens", 0, None, 0, 1),  # began last
+        ("input_tokens", 1, "a", 0, 1),
+    ]
+    rows = [
+        window(
+            NEWEST - timedelta(days=ago),
+            column_name=measure,
+            scorer_fingerprint=scorer,
+            updated_at=datetime(2026, 4, 2, hours, tzinfo=UTC),
+            count=count,
+            sum=float(index),
+        )
+        for index, (measure, ago, scorer, hours, count) in enumerate(scorers)
+    ]
+    insert(spark, config, *rows)
+    for version in ("6", None):
+        insert(spark, config, window(NEWEST, model_version=version, column_name="prompt_toxicity", sum=20.0))
+    found = page_metrics(spark, config)
+    windows = read_table(spark, PROFILE_METRICS, config.output).transform(current_metrics)
+    expected = sorted(tuple(row) for row in windows.select("column_name", "sum").collect())
+    assert sorted(zip(found["column_name"], found["sum"], strict=True)) == expected
+    assert sorted(found.query("column_name != 'requests'")["sum"]) == [0.0, 3.0, 5.0, 7.0, 20.0, 20.0]
