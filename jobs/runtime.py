@@ -110,7 +110,7 @@ def run(main: Callable[[], int]) -> int:
 
 STORAGE = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied"
-    r"|\S+ is not a Parquet file|Checksum error: \S+"
+    r"|\S+ is not a Parquet file|Encountered error while reading file \S*[^\s.]|Checksum error: \S+"
 )
 """What Spark says of files and disks, far below the first line of its errors."""
 
