@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.checkpoints import is_begun
@@ -36,6 +37,7 @@ from jobs.tables import (
 )
 from metrics.aggregate.ranges import is_long, long_windows, part_of_long
 from metrics.aggregate.windows import (
+    GROUP,
     KEYS,
     aggregate_windows,
     holding,
@@ -45,7 +47,7 @@ from metrics.aggregate.windows import (
     with_windows,
 )
 from schemas.batches import BATCHES
-from schemas.config import Config, duration_seconds
+from schemas.config import AVAILABLE_NOW, Config, duration_seconds
 from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
@@ -109,12 +111,12 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
         with step(locks, PROFILE_METRICS.name):
-            aggregate_batch(df, batch_id, config)
+            aggregate_batch(df, batch_id, config, locks)
 
     return stream(changes, aggregate, name=HOP, checkpoint=config.checkpoint(HOP), trigger=trigger)
 
 
-def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
+def aggregate_batch(df: DataFrame, batch_id: int, config: Config, locks: Locks | None = None) -> None:
     """Recompute the windows that changed rows fall into, from ``scores``, and put them into one MERGE.
 
     The batch says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
@@ -128,21 +130,21 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config) -> None:
     if dates:
         updated = any(updated for _, updated in found)
         with kept(touched_windows(changes, granularities=config.granularities)) as touched:
-            retried(lambda: _recompute(touched, dates, config, updated=updated))
+            retried(lambda: _recompute(touched, dates, config, locks, updated=updated))
         LOG.info("windows %d: recomputed those of %d days", batch_id, len(dates))
 
 
-def _recompute(touched: DataFrame, dates: list[date], config: Config, *, updated: bool) -> None:
+def _recompute(touched: DataFrame, dates: list[date], config: Config, locks: Locks | None, *, updated: bool) -> None:
     """The windows that changed rows of some dates fall into; ``updated``: some of the rows are not new."""
     part = None if updated else part_of_long(config.granularities)
-    if not (part and _recompute_parts(touched, dates, part, config)):
+    if not (part and _recompute_parts(touched, dates, part, config, locks)):
         with kept(_whole_figures(touched.sparkSession, config, dates=dates, touched=touched)) as computed:
             fail_point("before_windows")
-            _write(computed, dates, config)
+            _write(computed, dates, config, locks)
     fail_point("after_windows")
 
 
-def _recompute_parts(touched: DataFrame, dates: list[date], part: str, config: Config) -> bool:
+def _recompute_parts(touched: DataFrame, dates: list[date], part: str, config: Config, locks: Locks | None) -> bool:
     """As ``_recompute`` of new rows: of a long window they touch few parts, of the length ``part``.
 
     The others are taken from the table, whose lock is held, and not from their rows. False, with nothing written, where
@@ -161,7 +163,7 @@ def _recompute_parts(touched: DataFrame, dates: list[date], part: str, config: C
         longer = [one for one in config.granularities if is_long(one)]
         long = long_windows(parts, touched, granularities=longer).withColumn("lost", F.lit(False))
         fail_point("before_windows")
-        _write(computed.unionByName(long), dates, config)
+        _write(computed.unionByName(long), dates, config, locks)
     return True
 
 
@@ -176,7 +178,9 @@ def _whole_figures(
 ) -> DataFrame:
     """Windows of some dates (all, or the touched ones), each from all of its rows, and which are ``gone`` or ``lost``.
 
-    A window whose rows have all got another scorer (``rescore``) or were forgotten is to be kept as it is.
+    A window whose rows have all got another scorer (``rescore``) is to be kept as it is. So is one whose rows were all
+    forgotten, but only as long as no row of its model is left in that time: beside a version or slice that has lost
+    rows, the others and the whole would not add up.
     """
     keys = _stored(spark, config, dates).select(*KEYS).where(_is_wanted(config))
     if touched is not None:
@@ -186,12 +190,19 @@ def _whole_figures(
     marked = figures.withColumn("start", F.col("window.start")).join(
         F.broadcast(forgotten.withColumn("forgotten", F.lit(True))), ["granularity", "start"], "left"
     )
-    lost = F.col("lost") | (F.col("gone") & F.coalesce("forgotten", F.lit(False)))
+    is_left = F.max(~F.col("gone")).over(Window.partitionBy(*GROUP))
+    lost = F.col("lost") | (F.col("gone") & F.coalesce("forgotten", F.lit(False)) & ~is_left)
     return marked.withColumn("lost", lost).drop("start", "forgotten")
 
 
-def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
-    """Put windows of some dates into the table, in one MERGE; what is ``lost`` is ``gone``, too."""
+def _write(figures: DataFrame, dates: Iterable[date], config: Config, locks: Locks | None) -> None:
+    """Put windows of some dates into the table, in one MERGE; what is ``lost`` is ``gone``, too.
+
+    Raises:
+        LockedError: They were computed under a lock that is another's by now, who may have written newer ones.
+    """
+    if locks:
+        locks.check(PROFILE_METRICS.name)
     spark = figures.sparkSession
     is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - settling_time(spark, config))
     values = {name: F.col(f"s.{name}") for name in FIGURES}
@@ -208,7 +219,7 @@ def _write(figures: DataFrame, dates: Iterable[date], config: Config) -> None:
     )
 
 
-def recompute_all(spark: SparkSession, config: Config) -> int:
+def recompute_all(spark: SparkSession, config: Config, locks: Locks | None = None) -> int:
     """Compute all windows anew whose rows are there, a day at a time; how many days. Safe to repeat at any point.
 
     Windows that no row falls into any more go, as do those that the settings no longer ask for (of another length, or
@@ -220,7 +231,7 @@ def recompute_all(spark: SparkSession, config: Config) -> int:
 
     def compute(day: date) -> None:
         with kept(_whole_figures(spark, config, dates=[day])) as computed:
-            _write(computed, [day], config)
+            _write(computed, [day], config, locks)
 
     for day in dates:
         retried(partial(compute, day))
@@ -256,19 +267,21 @@ def _follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -
         f"{key.partition('.')[2]} from {had.get(key)} to {to}" for key, to in wanted.items() if had.get(key) != to
     ]
     reason = None
-    if had and changes:  # a new table says nothing yet
+    begun = is_begun(spark, config.checkpoint(HOP))
+    there = not read_table(spark, PROFILE_METRICS, config.output).isEmpty()
+    if had and changes:
         reason = f"settings changed ({'; '.join(changes)})"
-    elif (
-        not is_begun(spark, config.checkpoint(HOP)) and not read_table(spark, PROFILE_METRICS, config.output).isEmpty()
-    ):
+    elif there and not begun:
         reason = "the checkpoint is new and the windows are not"
+    elif begun and not had:  # made by a program that did not note them, or their table is new
+        reason = "it is not known by which settings the windows were made"
     if reason or changes:
         _FOLLOWED.pop(name, None)
         with step(locks, PROFILE_METRICS.name):
             if reason:
                 LOG.warning("%s: all windows whose rows are there are recomputed", reason)
                 set_table_properties(spark, PROFILE_METRICS, config.output, dict.fromkeys(wanted, CUT_OFF))
-                recompute_all(spark, config)
+                recompute_all(spark, config, locks)
             set_table_properties(spark, PROFILE_METRICS, config.output, wanted)
     _FOLLOWED[name] = wanted
 
@@ -321,6 +334,16 @@ def settle_windows(
     if not read_table(spark, PROFILE_METRICS, config.output).where(wanted).isEmpty():
         with step(locks, PROFILE_METRICS.name):
             set_rows(spark, PROFILE_METRICS, config.output, wanted, {"is_settled": F.lit(True)})
+
+
+def _settle_until_it_ends(spark: SparkSession, config: Config, locks: Locks, query: Any) -> None:
+    """Wait for the query, and settle windows at its end or once per trigger interval."""
+    interval = None if config.trigger == AVAILABLE_NOW else duration_seconds(config.trigger)
+    everything, ended = True, False
+    while not ended:
+        ended = query.awaitTermination(interval) if interval else query.awaitTermination() is None
+        settle_windows(spark, config, locks, everything=everything)
+        everything = False
 
 
 def window_figures(
@@ -377,8 +400,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             query = start(spark, config, trigger=config.trigger, locks=locks)
             if options.recompute:
                 with locks.step(PROFILE_METRICS.name):
-                    recompute_all(spark, config)
-            query.awaitTermination()
+                    recompute_all(spark, config, locks)
+            _settle_until_it_ends(spark, config, locks, query)
         return OK
 
     return run(work)

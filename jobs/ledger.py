@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.checkpoints import Planned
 from jobs.runtime import LOG
 from jobs.source_changes import SkippedVersion
-from jobs.tables import local_frame, merge, on_dates, read_table, retried
+from jobs.tables import insert_new, local_frame, merge, on_dates, read_table, retried
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import TableError
@@ -233,6 +233,45 @@ def _warn_of_entities(unknown: Iterable[str]) -> None:
     for entity in sorted(set(unknown) - _WARNED):
         _WARNED.add(entity)
         LOG.warning("served entity %s is not in source.served_entities: its model has the id as name", entity)
+
+
+def held_of_batches(spark: SparkSession, config: Config) -> DataFrame:
+    """How many source rows of each micro-batch the tables hold or forgot: ``in_scores`` and ``in_quarantine``."""
+    output, ids = config.output, list(BATCHES.keys)
+    forgotten = read_table(spark, FORGOTTEN, output).where("batch_id IS NOT NULL")
+    scores = read_table(spark, SCORES, output).select(*ids, F.sha2("request_id", 256).alias("key_hash"), "request_date")
+    scores = scores.unionByName(forgotten.where("table_name = 'scores'").select(scores.columns))
+    quarantine = read_table(spark, QUARANTINE, output).select(*ids, F.col("source_row_hash").alias("key_hash"))
+    quarantine = quarantine.unionByName(forgotten.where("table_name = 'quarantine'").select(quarantine.columns))
+    return (
+        scores.groupBy(*ids)
+        .agg(F.count_distinct("request_date", "key_hash").alias("in_scores"))
+        .join(quarantine.groupBy(*ids).agg(F.count_distinct("key_hash").alias("in_quarantine")), ids, "full")
+    )
+
+
+def enter_cut_off(spark: SparkSession, batch: Batch, config: Config) -> None:
+    """Enter into ``batches`` what a batch of another checkpoint wrote before it was cut off.
+
+    No run will complete it: its checkpoint was moved away. What it had not written yet, the new one reads as any row.
+    """
+    of_others = F.col("checkpoint_id") != batch.checkpoint_id
+    if all(read_table(spark, one, config.output).where(of_others).isEmpty() for one in (SCORES, QUARANTINE)):
+        return
+    cut_off = held_of_batches(spark, config).where(of_others)
+    cut_off = cut_off.join(read_table(spark, BATCHES, config.output), list(BATCHES.keys), "left_anti").select(
+        *BATCHES.keys,
+        F.expr("coalesce(in_scores, 0) + coalesce(in_quarantine, 0)").alias("rows_read"),
+        F.expr("coalesce(in_scores, 0)").alias("rows_scored"),
+        F.expr("coalesce(in_quarantine, 0)").alias("rows_quarantined"),
+        *(F.lit(0).cast("bigint").alias(name) for name in ("rows_duplicate", "rows_skipped", "rows_expired")),
+    )
+    entered = [row.asDict() | {"finished_at": batch.started_at} for row in cut_off.collect()]
+    if entered:
+        LOG.warning(
+            "%d batches of checkpoints that are no longer in use were cut off: entered as they are", len(entered)
+        )
+        insert_new(local_frame(spark, entered, BATCHES.schema), BATCHES, config.output)
 
 
 def batch_row(

@@ -110,6 +110,16 @@ class Locks:
         """
         return self.held(*names, wait=math.inf)
 
+    def check(self, *names: str) -> None:
+        """Look whether locks that are held still are, before what was computed under them is written.
+
+        Raises:
+            LockedError: One is another's: this process stood still for longer than its lease.
+        """
+        lost = next((one for one in self._rows(names) if one["owner"] != self._owner), None)
+        if lost:
+            raise LockedError(lost["table_name"], _named(lost), lost["lease_until"])
+
     def maintained(self) -> dict[str, datetime]:
         """When the tables were last tidied up, of those that ever had a lock."""
         rows = read_table(self._spark, LOCKS, self._output).where("maintained_at IS NOT NULL").collect()

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import settle_windows
+from jobs.aggregate_windows import settle_windows, start
 from jobs.locks import Locks
 from jobs.runtime import LOG, described
-from jobs.tables import delete_rows, identifier, merge, read_table, retried, set_rows, table_exists
+from jobs.tables import (
+    delete_rows,
+    identifier,
+    merge,
+    read_table,
+    retried,
+    set_rows,
+    set_table_properties,
+    table_exists,
+)
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas import Table
 from schemas.batches import BATCHES
-from schemas.config import OFF, Config, duration_seconds
+from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
 from schemas.forgotten import FORGOTTEN
 from schemas.locks import LOCKS
 from schemas.profile_metrics import PROFILE_METRICS
@@ -33,6 +42,9 @@ BELONGS: Mapping[str, tuple[Table, ...]] = {
     PROFILE_METRICS.name: (PROFILE_METRICS,),
 }
 """Tables by the one whose lock is held."""
+
+PURGED = "inference_metrics.purged_before"
+"""Table property of ``profile_metrics``, by the name of the retention: the first UTC date that was kept."""
 
 RECENT = timedelta(days=8)
 """Of partitioned tables, files of so many days are packed: older ones were, and late rows to them are few."""
@@ -50,7 +62,7 @@ def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime
     for name in due:
         with locks.step(name):
             try:
-                _maintain(spark, config, name, now.date())
+                _maintain(spark, config, name, now.date(), locks)
             except Exception as error:
                 LOG.error(
                     "maintenance of %s failed, and is tried again in %s: %s", name, config.maintenance, described(error)
@@ -62,8 +74,11 @@ def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime
     return due
 
 
-def _maintain(spark: SparkSession, config: Config, name: str, today: date) -> None:
+def _maintain(spark: SparkSession, config: Config, name: str, today: date, locks: Locks) -> None:
     if name == SCORES.name:
+        if config.retention.horizon("scores", today):
+            # A batch may have ended since the tick's windows: what they have not seen must not go.
+            start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
         purge_scores(spark, config, today)
     else:
         purge_windows(spark, config, today)
@@ -138,8 +153,14 @@ def purge_windows(spark: SparkSession, config: Config, today: date) -> None:
     )
     for what, which in wanted:
         horizon = config.retention.horizon(what, today)  # type: ignore[arg-type]
-        if horizon is not None:
-            delete_rows(spark, PROFILE_METRICS, config.output, (F.col("window_date") < F.lit(horizon)) & which)
+        if horizon is None:
+            continue
+        old = (F.col("window_date") < F.lit(horizon)) & which
+        if not read_table(spark, PROFILE_METRICS, config.output).where(old).isEmpty():
+            # Ranges that reach back so far are refused, also when the settings keep more by then.
+            noted = {f"{PURGED}.{what}": horizon.isoformat()}
+            set_table_properties(spark, PROFILE_METRICS, config.output, noted)
+            delete_rows(spark, PROFILE_METRICS, config.output, old)
 
 
 def _tidy_up(spark: SparkSession, config: Config, table: Table, today: date) -> None:

@@ -25,7 +25,7 @@ from jobs import aggregate_windows, dashboard, score_responses
 from jobs.locks import Locks
 from jobs.maintenance import maintain
 from jobs.runtime import FAILED, LOG, OK, add_trigger, described, fail_point, parser, read_config, run, spark_session
-from schemas.config import AVAILABLE_NOW, Config, duration_seconds
+from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,14 +37,14 @@ GRACE_SECONDS = 600.0
 HOPS = (score_responses.HOP, aggregate_windows.HOP)
 
 
-def tick(spark: SparkSession, config: Config, locks: Locks) -> bool:
+def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = True) -> bool:
     """Run the later hops once, each after the one before it. Without windows no maintenance: it removes rows.
 
     Returns:
         Whether all of them went well.
     """
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
-        ("windows", lambda: _windows(spark, config, locks)),
+        ("windows", lambda: _windows(spark, config, locks, first=first)),
         ("page", lambda: dashboard.write_page(spark, config)),
         ("maintenance", lambda: maintain(spark, config, locks)),
     )
@@ -62,9 +62,11 @@ def tick(spark: SparkSession, config: Config, locks: Locks) -> bool:
     return not failed
 
 
-def _windows(spark: SparkSession, config: Config, locks: Locks) -> None:
+def _windows(spark: SparkSession, config: Config, locks: Locks, *, first: bool) -> None:
     aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
-    aggregate_windows.settle_windows(spark, config, locks)
+    # Maintenance looks at all windows, where it is on.
+    everything = first and config.maintenance == OFF
+    aggregate_windows.settle_windows(spark, config, locks, everything=everything)
 
 
 def run_once(
@@ -94,12 +96,13 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, 
     with Locks(spark, config.output, "monitor", HOPS) as locks:
         query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint, locks=locks)
         interval = duration_seconds(config.trigger)
-        last_batch, last_tick = None, time.monotonic()
+        last_batch, last_tick, first = None, time.monotonic(), True
         while query.isActive and not stop.is_set():
             batch = _last_batch(query)
             if batch != last_batch or time.monotonic() - last_tick >= interval:
                 last_batch, last_tick = batch, time.monotonic()
-                tick(spark, config, locks)
+                tick(spark, config, locks, first=first)
+                first = False
             stop.wait(POLL_SECONDS)
         if stop.is_set():
             LOG.info("stopping")

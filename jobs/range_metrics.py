@@ -22,8 +22,9 @@ from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import current_metrics
+from jobs.maintenance import PURGED
 from jobs.runtime import OK, parser, read_config, run, spark_session
-from jobs.tables import read_table
+from jobs.tables import read_table, table_exists, table_properties
 from metrics.aggregate.ranges import SERIES, Tile, merge_windows, tiles, within
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS, window_start
 from schemas.config import Config, Duration, duration_seconds
@@ -82,7 +83,7 @@ def metrics_between(
             if not lengths:
                 raise ValueError(f"has no periods of {granularity}: windows are of {', '.join(config.granularities)}")
         chosen = tiles(since, until, lengths)
-        _check_retention(chosen, config)
+        _check_retention(spark, config, chosen)
     except ValueError as error:
         raise ConfigError("the range", [str(error)]) from None
     _check_complete(spark, config, chosen)
@@ -93,28 +94,31 @@ def metrics_between(
     found = windows.transform(current_metrics).transform(merge_windows, seconds=seconds, begin=begin).drop("sketch")
     if columns:
         found = found.where(F.col("column_name").isin(list(columns)))
-    return found.orderBy("since", *SERIES[:-1], "column_name")
+    # 9 comes before 10.
+    number = F.expr("try_cast(model_version AS bigint)")
+    return found.orderBy("since", *SERIES[:2], number, *SERIES[2:-1], "column_name")
 
 
 def _check_complete(spark: SparkSession, config: Config, chosen: Sequence[Tile]) -> None:
     """ConfigError where there are shorter windows and none of a tile's: its length was not among the settings then."""
-    shortest = min(config.granularities, key=duration_seconds)
-    longer = [one for one in chosen if one.granularity != shortest]
+
+    def shorter(one: Tile) -> list[Tile]:
+        length = duration_seconds(one.granularity)
+        return [replace(one, granularity=g) for g in config.granularities if duration_seconds(g) < length]
+
+    longer = [one for one in chosen if shorter(one)]
     if not longer:
         return
     windows = read_table(spark, PROFILE_METRICS, config.output)
     windows = windows.where((F.col("column_name") == "requests") & F.col("slice_key").isNull())
     start = F.unix_seconds("window.start")
 
-    def begins(one: Tile, granularity: str) -> Column:
-        """How many of the tile's windows there are, or have shorter windows of this length."""
-        inside = within([replace(one, granularity=granularity)])
-        return F.count_distinct(F.when(inside, window_start(start, duration_seconds(one.granularity))))
+    def begins(one: Tile, stored: list[Tile]) -> Column:
+        """How many of the tile's windows are there, or have some of these in them."""
+        return F.count_distinct(F.when(within(stored), window_start(start, duration_seconds(one.granularity))))
 
-    needed = within([tile for one in longer for tile in (one, replace(one, granularity=shortest))])
-    counts = windows.where(needed).agg(
-        *(begins(one, granularity) for one in longer for granularity in (one.granularity, shortest))
-    )
+    needed = within([tile for one in longer for tile in (one, *shorter(one))])
+    counts = windows.where(needed).agg(*(begins(one, stored) for one in longer for stored in ([one], shorter(one))))
     found = counts.collect()[0]
     for i, one in enumerate(longer):
         if found[2 * i] < found[2 * i + 1]:
@@ -125,11 +129,15 @@ def _check_complete(spark: SparkSession, config: Config, chosen: Sequence[Tile])
             raise ConfigError("the range", [f"{problem}. Leave it out with --set granularities=..."])
 
 
-def _check_retention(chosen: Sequence[Tile], config: Config) -> None:
-    """ValueError where windows are needed that retention has removed."""
+def _check_retention(spark: SparkSession, config: Config, chosen: Sequence[Tile]) -> None:
+    """ValueError where windows are needed that retention has removed, or is about to."""
     today = datetime.now(UTC).date()
+    there = table_exists(spark, PROFILE_METRICS, config.output)
+    properties = table_properties(spark, PROFILE_METRICS, config.output) if there else {}
     for what in ("minute_metrics", "metrics"):
-        horizon = config.retention.horizon(what, today)
+        purged = properties.get(f"{PURGED}.{what}")
+        horizons = [config.retention.horizon(what, today), date.fromisoformat(purged) if purged else None]
+        horizon = max((one for one in horizons if one is not None), default=None)
         if horizon is None:
             continue
         for one in chosen:

@@ -27,7 +27,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
-from jobs.ledger import purged, purged_until
+from jobs.ledger import held_of_batches, purged, purged_until
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
@@ -104,17 +104,7 @@ def _check_ledger(spark: SparkSession, config: Config, account: Account) -> bool
     skipped = batches.select(F.explode("skipped_versions").alias("one")).select("one.*").distinct().orderBy("version")
     account.skipped_versions = [str(SkippedVersion(*row)) for row in skipped.collect()]
 
-    forgotten = read_table(spark, FORGOTTEN, output).where("batch_id IS NOT NULL")
-    scores = read_table(spark, SCORES, output).select(*ids, F.sha2("request_id", 256).alias("key_hash"), "request_date")
-    scores = scores.unionByName(forgotten.where("table_name = 'scores'").select(scores.columns))
-    quarantine = read_table(spark, QUARANTINE, output).select(*ids, F.col("source_row_hash").alias("key_hash"))
-    quarantine = quarantine.unionByName(forgotten.where("table_name = 'quarantine'").select(quarantine.columns))
-    kept = (
-        scores.groupBy(*ids)
-        .agg(F.count_distinct("request_date", "key_hash").alias("in_scores"))
-        .join(quarantine.groupBy(*ids).agg(F.count_distinct("key_hash").alias("in_quarantine")), ids, "full")
-    )
-    both = batches.join(kept, ids, "full").select(
+    both = batches.join(held_of_batches(spark, config), ids, "full").select(
         *ids,
         *LEDGER,
         *(

@@ -28,6 +28,7 @@ from jobs.ledger import (
     but_forgotten,
     check_all_found,
     count_anew,
+    enter_cut_off,
     first_look,
     held_in_quarantine,
     names_in,
@@ -181,6 +182,8 @@ def score_batch(
     account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
     row = batch_row(spark, batch, account, purged, seconds)
     upsert(row, BATCHES, output)
+    if batch_id == 0:
+        enter_cut_off(spark, batch, config)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)

@@ -103,7 +103,7 @@ def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: Dat
 
     Returns:
         ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
-        are 1 / sampling_fraction; a fraction that is NULL or not above 0 weighs 1. Those of scorers' measures are
+        are 1 / sampling_fraction; one that is NULL or not above 0 weighs 1. Those of scorers' measures are
         divided by sample_rate, too.
     """
     # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
