@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from tests.jvm import set_options
+from tests.jvm import options_of_long_lived, set_options
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from schemas.config import Config
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -28,6 +30,11 @@ set_options()
 # collect() gives naive datetimes in the process's zone.
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # For a minute one process trains the demo's models; the other has better things to do than to wait for them.
+    items.sort(key=lambda item: item.path.match("demo/test_models.py"))
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,17 +60,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     }
     # One after the other: where Ivy's cache is still empty, both would write to it.
-    with FileLock(shared_folder(tmp_path_factory) / "spark.lock"):
+    with FileLock(shared_folder(tmp_path_factory) / "spark.lock"), options_of_long_lived():
         session = spark_session("tests", local_settings=settings)
     yield session
     session.stop()
-
-
-@pytest.fixture(scope="session")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.models import save_language_model
-
-    return save_language_model(tmp_path_factory.mktemp("language_model"))
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +71,6 @@ def uniform_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.models import save_language_model
 
     return save_language_model(tmp_path_factory.mktemp("uniform_model"), zero=True)
-
-
-@pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.models import save_classifier
-
-    return save_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +88,48 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def language_model(made_once: MadeOnce) -> Path:
+    from tests.models import save_language_model
+
+    return made_once("language_model", save_language_model)
+
+
+@pytest.fixture(scope="session")
+def classifier(made_once: MadeOnce) -> Path:
+    from tests.models import save_classifier
+
+    return made_once("classifier", save_classifier)
+
+
+@pytest.fixture(scope="session")
+def two_thirds(spark: SparkSession, language_model: Path, classifier: Path, made_once: MadeOnce) -> Config:
+    """The spine's month in small without its last commit, which waits in the source; to be copied, not changed."""
+    from tests.spine import COMMITS, run
+    from tests.traffic import append, config_in
+
+    def build(folder: Path) -> None:
+        config = config_in(folder, language_model, classifier)
+        for commit in COMMITS[:2]:
+            append(spark, config, commit)
+            run(spark, config)
+        append(spark, config, COMMITS[2])
+
+    return config_in(made_once("two_thirds", build), language_model, classifier)
+
+
+@pytest.fixture(scope="session")
+def month(
+    spark: SparkSession, two_thirds: Config, language_model: Path, classifier: Path, made_once: MadeOnce
+) -> Config:
+    """The spine's month in small: three commits, each followed by a run; to be copied, not changed."""
+    from tests.spine import copy_of, run
+    from tests.traffic import config_in
+
+    folder = made_once("month", lambda folder: run(spark, copy_of(two_thirds, folder)))
+    return config_in(folder, language_model, classifier)
 
 
 @pytest.fixture(scope="session")

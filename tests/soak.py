@@ -34,9 +34,10 @@ from tqdm import tqdm
 from jobs.reconcile import reconcile
 from jobs.runtime import FAIL_POINT_VARIABLE, FAIL_POINTS, spark_session
 from jobs.score_responses import scorer_settings
+from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from metrics.score.exchanges import load_scorers, score_exchanges
 from schemas.config import Config
-from schemas.profile_metrics import PROFILE_METRICS
+from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
@@ -59,6 +60,10 @@ SPARK, DAEMON = "org.apache.spark", "metrics.score.daemon"
 
 MOMENTS = 25.0
 """Seconds after the start of its query within which a monitor is killed."""
+
+
+CATS, OF_6 = "prompt LIKE '%cat%'", "model_version = '6'"
+"""Slices."""
 
 
 @dataclass
@@ -255,11 +260,35 @@ def expected_scores(rows: list[dict[str, Any]], config: Config) -> tuple[pd.Data
     return frame, broken
 
 
-def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
-    """Keys of the windows that are not as a recomputation in pandas has them."""
-    expected = oracle.profile(scores, config.granularities, config.scoring.toxicity.threshold)
+def stored_windows(spark: SparkSession, config: Config) -> pd.DataFrame:
+    """``profile_metrics``, with the windows' ``start``."""
     df = spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}")
-    stored_rows: pd.DataFrame = df.withColumn("start", F.col("window.start")).toPandas()
+    frame: pd.DataFrame = df.withColumn("start", F.col("window.start")).toPandas()
+    return frame
+
+
+def wrong_slices(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
+    """Keys of the windows whose slices are not as many, or whose requests are not those of the rows in them."""
+    requests = stored_windows(spark, config).query("column_name == 'requests' and slice_key.notna()")
+    found = requests.set_index(["granularity", "start", "model_version", "slice_key", "slice_value"])["count"]
+    prompts = scores["prompt"].fillna("").str
+    values = {CATS: prompts.contains("cat"), OF_6: scores["model_version"] == "6"}
+    counted: Counter[tuple[Any, ...]] = Counter()
+    for granularity in config.granularities:
+        if pd.Timedelta(granularity).total_seconds() <= WHOLE_ONLY_SECONDS:
+            continue
+        starts = scores["request_time"].dt.floor(pd.Timedelta(granularity))
+        for expr, value in values.items():
+            for start, version, one in zip(starts, scores["model_version"], value, strict=True):
+                named = str(bool(one)).lower()
+                counted.update([(granularity, start, v, expr, named) for v in (version, ALL_VERSIONS)])
+    return [key for key in set(counted) | set(found.index) if counted.get(key) != found.get(key)]
+
+
+def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
+    """Keys of the windows, but for those of slices, that are not as a recomputation in pandas has them."""
+    expected = oracle.profile(scores, config.granularities, config.scoring.toxicity.threshold)
+    stored_rows = stored_windows(spark, config).query("slice_key.isna()")
     names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
     stored = {tuple(one[name] for name in names): one for one in stored_rows.to_dict("records")}
     differing: list[Any] = list(set(stored) ^ set(expected))
@@ -284,9 +313,12 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     """Kill monitors on one source; what is wrong in the end."""
     draw = random.Random(seed)
     models = save_language_model(folder / "lm"), save_classifier(folder / "classifier")
-    source = {"path": str(folder / "inference"), "max_files_per_trigger": 2}
-    config, config_file, log = config_in(folder, *models, source=source), folder / "config.yaml", folder / "log"
-    config_file.write_text(yaml.safe_dump(settings(folder, *models, source=source)))
+    some: dict[str, Any] = {
+        "source": {"path": str(folder / "inference"), "max_files_per_trigger": 2},
+        "slicing_exprs": [CATS, OF_6],
+    }
+    config, config_file, log = config_in(folder, *models, **some), folder / "config.yaml", folder / "log"
+    config_file.write_text(yaml.safe_dump(settings(folder, *models, **some)))
     spark = spark_session("soak")
     traffic, ways = Traffic(draw), Counter[str]()
     rows: list[dict[str, Any]] = []
@@ -317,7 +349,7 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     if quarantined.nunique() != broken:
         problems.append(f"{quarantined.nunique()} rows in quarantine instead of {broken}")
     problems += [f"scores holds a row that the source has not: {key}" for key in set(stored) - wanted]
-    differing = differing_windows(spark, config, expected)
+    differing = differing_windows(spark, config, expected) + wrong_slices(spark, config, expected)
     return {
         "soak": "monitor",
         "seed": seed,

@@ -26,6 +26,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.long
 def test_a_backlog_is_read_in_bounded_batches_and_says_how_far_it_is(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

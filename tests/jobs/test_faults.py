@@ -20,11 +20,12 @@ from jobs import aggregate_windows, score_responses
 from jobs.reconcile import reconcile
 from jobs.runtime import described, spark_session
 from jobs.tables import read_table, table_properties
+from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 from tests.soak import differing_windows
-from tests.spine import COMMITS, assert_same, contents, copy_of, run, table
+from tests.spine import assert_same, contents, copy_of, run, table
 from tests.traffic import START, append, config_in, row
 
 if TYPE_CHECKING:
@@ -33,34 +34,14 @@ if TYPE_CHECKING:
 SCORE, WINDOWS = score_responses.HOP, aggregate_windows.HOP
 
 
-@pytest.fixture(scope="module")
-def begun(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Config:
-    """A monitor that has run twice; more rows wait in its source."""
-    config = config_in(tmp_path_factory.mktemp("begun"), language_model, classifier)
-    for commit in COMMITS[:2]:
-        append(spark, config, commit)
-        run(spark, config)
-    append(spark, config, COMMITS[2])
-    return config
-
-
-@pytest.fixture(scope="module")
-def undisturbed(spark: SparkSession, begun: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The same monitor after a third run."""
-    config = copy_of(begun, tmp_path_factory.mktemp("undisturbed"))
-    run(spark, config)
-    return config
-
-
 @pytest.fixture
-def monitored(begun: Config, tmp_path: Path) -> Config:
-    return copy_of(begun, tmp_path)
+def monitored(two_thirds: Config, tmp_path: Path) -> Config:
+    """A monitor that has run twice; more rows wait in its source."""
+    return copy_of(two_thirds, tmp_path)
 
 
-def assert_undisturbed(spark: SparkSession, config: Config, undisturbed: Config) -> None:
-    assert_same(contents(spark, config), contents(spark, undisturbed))
+def assert_undisturbed(spark: SparkSession, config: Config, month: Config) -> None:
+    assert_same(contents(spark, config), contents(spark, month))
     assert reconcile(spark, config).problems == []
 
 
@@ -99,27 +80,26 @@ def fill(disk: Path, *, but: int) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("left", [0, pytest.param(64 * 2**10, marks=pytest.mark.long)])
-def test_a_full_disk(spark: SparkSession, monitored: Config, undisturbed: Config, small_disk: Path, left: int) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("left", [0, 64 * 2**10])
+def test_a_full_disk(spark: SparkSession, monitored: Config, month: Config, small_disk: Path, left: int) -> None:
     filler = fill(small_disk, but=left)
     for _ in range(2):
         assert "No space left on device" in failure(spark, monitored)
     filler.unlink()
     run(spark, monitored)
-    assert_undisturbed(spark, monitored, undisturbed)
+    assert_undisturbed(spark, monitored, month)
 
 
 @pytest.mark.long
-def test_a_disk_that_can_only_be_read(
-    spark: SparkSession, monitored: Config, undisturbed: Config, small_disk: Path
-) -> None:
+def test_a_disk_that_can_only_be_read(spark: SparkSession, monitored: Config, month: Config, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         assert "Read-only file system" in failure(spark, monitored)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     run(spark, monitored)
-    assert_undisturbed(spark, monitored, undisturbed)
+    assert_undisturbed(spark, monitored, month)
 
 
 # Files
@@ -146,14 +126,10 @@ CUT_OFF = {
 }
 """Files that can lose their end."""
 
-SHORT = ("offsets",)
-"""Those of them that ``make test`` tries."""
 
-
-@pytest.mark.parametrize(
-    "what", [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in CUT_OFF]
-)
-def test_a_file_that_is_cut_off(spark: SparkSession, monitored: Config, undisturbed: Config, what: str) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("what", CUT_OFF)
+def test_a_file_that_is_cut_off(spark: SparkSession, monitored: Config, month: Config, what: str) -> None:
     file: Path = CUT_OFF[what](monitored)
     whole = file.read_bytes()
     # A checksum beside it would give it away; object storage has none.
@@ -169,10 +145,11 @@ def test_a_file_that_is_cut_off(spark: SparkSession, monitored: Config, undistur
     else:
         file.write_bytes(whole)
     run(spark, monitored)
-    assert_undisturbed(spark, monitored, undisturbed)
+    assert_undisturbed(spark, monitored, month)
 
 
-def test_a_checkpoint_without_metadata(spark: SparkSession, monitored: Config, undisturbed: Config) -> None:
+@pytest.mark.long
+def test_a_checkpoint_without_metadata(spark: SparkSession, monitored: Config, month: Config) -> None:
     (Path(monitored.checkpoint(SCORE)) / "metadata").unlink()
     said = failure(spark, monitored)
     assert "metadata file is missing" in said
@@ -180,12 +157,35 @@ def test_a_checkpoint_without_metadata(spark: SparkSession, monitored: Config, u
     query = score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True)
     query.awaitTermination()
     run(spark, monitored)
-    assert_undisturbed(spark, monitored, undisturbed)
+    assert_undisturbed(spark, monitored, month)
+
+
+@pytest.mark.long
+def test_a_checkpoint_that_is_moved_away_in_the_middle_of_a_batch(
+    spark: SparkSession, monitored: Config, month: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(point: str) -> None:
+        if point == "after_quarantine":
+            raise RuntimeError("killed")
+
+    append(spark, monitored, [row("unreadable", request="{")])
+    with monkeypatch.context() as killed, pytest.raises(Exception, match="killed"):
+        killed.setattr(score_responses, "fail_point", die)
+        run(spark, monitored)
+    assert reconcile(spark, monitored).problems != []
+    Path(monitored.checkpoint(SCORE)).rename(Path(monitored.checkpoint(SCORE)).with_name("damaged"))
+    run(spark, monitored)
+    assert reconcile(spark, monitored).problems == []
+    assert contents(spark, monitored, "scores") == contents(spark, month, "scores")
+    ledger = table(spark, BATCHES, monitored).sort_values("finished_at")
+    columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
+    assert ledger[columns].values.tolist()[-2:] == [[4, 3, 1, 0, 0], [15, 0, 0, 14, 1]]
 
 
 # Clocks
 
 
+@pytest.mark.long
 def test_zones_and_summer_time(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,13 +227,19 @@ def test_zones_and_summer_time(
 # Settings
 
 
-def test_settings_that_change_in_between(
-    spark: SparkSession, monitored: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def changed(monitored: Config) -> Config:
+    """The same monitor with other lengths of windows and another threshold."""
     values = monitored.model_dump(by_alias=True)
     values["granularities"] = ["1 minute", "15 minutes", "1 day"]
     values["scoring"]["toxicity"]["threshold"] = 0.25
-    changed = Config.model_validate(values)
+    return Config.model_validate(values)
+
+
+@pytest.mark.long
+def test_settings_that_change_in_between(
+    spark: SparkSession, changed: Config, caplog: pytest.LogCaptureFixture
+) -> None:
     run(spark, changed)
     lengths = "granularities from 1 minute, 5 minutes, 1 hour, 1 day to 1 minute, 15 minutes, 1 day"
     said = f"settings changed ({lengths}; toxicity_threshold from 0.5 to 0.25): all windows whose rows are there are"
@@ -241,7 +247,17 @@ def test_settings_that_change_in_between(
     assert differing_windows(spark, changed, table(spark, SCORES, changed)) == []
     assert reconcile(spark, changed).problems == []
 
+
+@pytest.mark.long
+def test_a_change_of_settings_that_was_cut_off(
+    spark: SparkSession,
+    monitored: Config,
+    changed: Config,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # The same settings again: nothing is recomputed.
+    run(spark, changed)
     caplog.clear()
     run(spark, changed)
     assert "settings changed" not in caplog.text
@@ -263,6 +279,18 @@ def test_settings_that_change_in_between(
     assert set(table(spark, PROFILE_METRICS, changed)["granularity"]) == set(changed.granularities)
     properties = table_properties(spark, PROFILE_METRICS, changed.output)
     assert properties["inference_metrics.toxicity_threshold"] == "0.25"
+
+
+@pytest.mark.long
+def test_windows_of_unknown_settings(spark: SparkSession, monitored: Config, caplog: pytest.LogCaptureFixture) -> None:
+    """As a program leaves them that did not note its settings."""
+    windows = f"delta.`{monitored.output.path}/profile_metrics`"
+    spark.sql(f"DELETE FROM {windows} WHERE granularity = '1 hour'")
+    keys = ", ".join(f"'{one}'" for one in (aggregate_windows.GRANULARITIES, aggregate_windows.THRESHOLD))
+    spark.sql(f"ALTER TABLE {windows} UNSET TBLPROPERTIES ({keys})")
+    run(spark, monitored)
+    assert "it is not known by which settings the windows were made" in caplog.text
+    assert reconcile(spark, monitored).problems == []
 
 
 # Workers
@@ -293,8 +321,9 @@ def test_a_worker_that_hangs_is_killed_and_its_task_tried_again(spark: SparkSess
 # Other writers
 
 
+@pytest.mark.long
 def test_another_writer_comes_between_a_merge(
-    spark: SparkSession, monitored: Config, undisturbed: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monitored: Config, month: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OPTIMIZE packs the files that the MERGE of windows has read, before it commits: it reads again."""
     if spark.sparkContext.defaultParallelism < 2:
@@ -339,4 +368,4 @@ def test_another_writer_comes_between_a_merge(
     assert removed[0] > 1
     assert len(calls) == 2, "the first MERGE met the other writer's commit, and all of it was done again"
     monkeypatch.undo()
-    assert_undisturbed(spark, monitored, undisturbed)
+    assert_undisturbed(spark, monitored, month)

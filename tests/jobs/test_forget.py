@@ -89,6 +89,10 @@ def test_a_person_is_forgotten_for_good(
     assert (account.problems, [account.rows[fate] for fate in fates]) == ([], [5, 1, 0, 0, 0, 4, 0])
     assert account.windows["windows_forgotten"] > 0
 
+
+@pytest.mark.long
+def test_reading_again_brings_nobody_back(spark: SparkSession, monitored: Config) -> None:
+    forget.forget(spark, monitored, end_users=["ada"], request_ids=["nobody", "to come"])
     # Neither reading on nor reading again brings them back; what the person sends from now on is another matter.
     late = row("late", at=timedelta(minutes=30))
     append(spark, monitored, [ROWS[0], row("to come"), sent("ada 4", "ada", "hello", hours=24), late])
@@ -105,6 +109,7 @@ def test_a_person_is_forgotten_for_good(
     assert day["count"] == 3
 
 
+@pytest.mark.long
 def test_quarantine_is_tried_again(
     spark: SparkSession,
     monitored: Config,
@@ -138,6 +143,7 @@ def test_quarantine_is_tried_again(
     assert reconcile(spark, monitored).problems == []
 
 
+@pytest.mark.long
 def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_account(
     spark: SparkSession, monitored: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +168,7 @@ def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_acco
     assert reconcile(spark, monitored).problems == []
 
 
+@pytest.mark.long
 def test_one_person_of_a_batched_call_is_forgotten(spark: SparkSession, monitored: Config) -> None:
     two = [{"query": "mine", "user": "eve"}, {"query": "hers", "user": "mallory"}]
     append(spark, monitored, [row("two", request=json.dumps({"dataframe_records": two}), response_body='["A1", "A2"]')])

@@ -36,15 +36,6 @@ def monitor(config_file: Path, **environment: str) -> int:
 
 
 @pytest.fixture
-def undisturbed(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> Config:
-    config = config_in(tmp_path / "undisturbed", language_model, classifier)
-    for commit in COMMITS:
-        append(spark, config, commit)
-    run(spark, config)
-    return config
-
-
-@pytest.fixture
 def killed(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> tuple[Config, Path]:
     """The same commits, for a monitor in processes of its own; and the file with its settings."""
     folder, config_file = tmp_path / "killed", tmp_path / "config.yaml"
@@ -55,29 +46,15 @@ def killed(spark: SparkSession, language_model: Path, classifier: Path, tmp_path
     return config, config_file
 
 
-def assert_undisturbed(spark: SparkSession, config: Config, undisturbed: Config) -> None:
-    assert_same(contents(spark, config), contents(spark, undisturbed))
+def assert_undisturbed(spark: SparkSession, config: Config, month: Config) -> None:
+    assert_same(contents(spark, config), contents(spark, month))
     counts = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
     assert table(spark, BATCHES, config)[counts].values.tolist() == [[14, 9, 1, 3, 1]]
     assert reconcile(spark, config).problems == []
 
 
-def test_killed_between_writes_and_restarted(
-    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path]
-) -> None:
-    config, config_file = killed
-    # scores is written, quarantine, batches and profile_metrics are not
-    assert monitor(config_file, **{FAIL_POINT_VARIABLE: "after_scores"}) == -signal.SIGKILL
-    assert len(contents(spark, config, "scores")["scores"]) == len(contents(spark, undisturbed, "scores")["scores"])
-    assert not table(spark, BATCHES, config).size
-    # the batch is repeated, and all that comes after it
-    assert monitor(config_file) == 0
-    assert_undisturbed(spark, config, undisturbed)
-    assert (config_file.parent / "killed" / "dashboard" / "index.html").stat().st_size > 0
-
-
 def test_cut_off_at_each_point_in_turn(
-    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, month: Config, killed: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One history that breaks off at every point of both hops, each time at the next; by an error, in one process."""
     config, _ = killed
@@ -101,17 +78,18 @@ def test_cut_off_at_each_point_in_turn(
         assert reached[-1] == point
     monkeypatch.undo()
     run(spark, config)
-    assert_undisturbed(spark, config, undisturbed)
+    assert_undisturbed(spark, config, month)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", FAIL_POINTS)
 def test_killed_at_each_point_and_restarted(
-    spark: SparkSession, undisturbed: Config, killed: tuple[Config, Path], point: str
+    spark: SparkSession, month: Config, killed: tuple[Config, Path], point: str
 ) -> None:
     config, config_file = killed
     assert monitor(config_file, **{FAIL_POINT_VARIABLE: point}) == -signal.SIGKILL
     windows = table_exists(spark, PROFILE_METRICS, config.output) and table(spark, PROFILE_METRICS, config).size > 0
     assert windows == (point in ("after_windows", "after_tick"))
     assert monitor(config_file) == 0
-    assert_undisturbed(spark, config, undisturbed)
+    assert_undisturbed(spark, config, month)
+    assert (config_file.parent / "killed" / "dashboard" / "index.html").stat().st_size > 0

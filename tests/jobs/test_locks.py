@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
+from jobs import aggregate_windows, monitor, score_responses
 from jobs import locks as module
-from jobs import monitor
 from jobs.locks import Locks
+from jobs.reconcile import reconcile
 from jobs.tables import set_rows
-from schemas.config import Output
+from schemas.config import Config, Output
 from schemas.errors import LockedError
 from schemas.locks import LOCKS
-from tests.spine import table
+from tests.spine import contents, copy_of, run, table
 from tests.traffic import append, config_in, row
 
 if TYPE_CHECKING:
@@ -125,6 +126,28 @@ def test_an_owner_that_stood_still_for_too_long_stops(
             time.sleep(0.2)
         with pytest.raises(LockedError, match="elsewhere"), locks.step("scores"):
             pass
+
+
+@pytest.mark.long
+def test_what_was_computed_under_a_lock_that_is_lost_is_not_written(
+    spark: SparkSession, month: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = copy_of(month, tmp_path)
+    append(spark, config, [row("later")])
+    score_responses.start(spark, config, trigger="availableNow").awaitTermination()
+    before = contents(spark, config, "profile_metrics")
+
+    def stand_still(point: str) -> None:
+        if point == "before_windows":
+            set_rows(spark, LOCKS, config.output, F.lit(True), {"owner": F.lit("elsewhere/1/2/3")})
+
+    with monkeypatch.context() as slow, Locks(spark, config.output, "monitor", [aggregate_windows.HOP]) as locks:
+        slow.setattr(aggregate_windows, "fail_point", stand_still)
+        with pytest.raises(Exception, match="profile_metrics is in use by monitor"):
+            aggregate_windows.start(spark, config, trigger="availableNow", locks=locks).awaitTermination()
+    assert contents(spark, config, "profile_metrics") == before
+    run(spark, config)
+    assert reconcile(spark, config).problems == []
 
 
 def test_of_several_at_once_one_gets_it(spark: SparkSession, output: Output) -> None:

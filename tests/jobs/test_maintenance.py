@@ -66,6 +66,7 @@ def windows(spark: SparkSession, config: Config) -> pd.DataFrame:
     return frame[columns].sort_values(columns[:3], ignore_index=True)
 
 
+@pytest.mark.long
 def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Config) -> None:
     before = windows(spark, monitored)
     assert before["start"].min() < pd.Timestamp(NOW.date() - timedelta(days=95))
@@ -109,6 +110,7 @@ def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Conf
     assert reconcile(spark, for_ever).problems == []
 
 
+@pytest.mark.long
 def test_a_call_of_two_people_of_whom_one_was_forgotten(spark: SparkSession, monitored: Config) -> None:
     assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
     assert purge_scores(spark, monitored, NOW.date()) == {"scores": 3, "quarantine": 1}
@@ -133,6 +135,7 @@ def test_rows_without_a_time_lose_what_they_held(
     assert reconcile(spark, config).problems == []
 
 
+@pytest.mark.long
 def test_a_purge_that_was_cut_off_is_repeated(
     spark: SparkSession, monitored: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_purge_that_was_cut_off_is_repeated(
     assert reconcile(spark, monitored).problems == []
 
 
+@pytest.mark.long
 def test_a_row_that_is_lost_is_no_purge(spark: SparkSession, monitored: Config) -> None:
     purge_scores(spark, monitored, NOW.date())
     spark.sql(f"DELETE FROM delta.`{monitored.output.path}/scores` WHERE request_id = 'new'")
@@ -194,3 +198,27 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
         ConfigError, match=r"needs windows of 1 minute before .*; retention.minute_metrics removes them"
     ):
         metrics_between(spark, monitored, day, day + timedelta(minutes=1))
+    for_ever = Config.model_validate(monitored.model_dump(by_alias=True) | {"retention": {}})
+    with pytest.raises(ConfigError, match=r"retention.minute_metrics removes them"):
+        metrics_between(spark, for_ever, day, day + timedelta(minutes=1))
+
+
+@pytest.mark.long
+def test_what_the_windows_have_not_seen_does_not_go(spark: SparkSession, monitored: Config) -> None:
+    """A batch that was begun when its rows were younger ends between the tick's windows and its maintenance."""
+    begun = Config.model_validate(monitored.model_dump(by_alias=True) | {"retention": {}})
+    locks = Locks(spark, monitored.output, "monitor")
+    with locks.held("scores", "profile_metrics"):
+        pass
+
+    def of_old_day() -> list[int]:
+        stored = windows(spark, monitored).query("granularity == '1 day' and model_version == '*'")
+        return [int(count) for count in stored["count"]][:1]
+
+    assert of_old_day() == [4]
+    append(spark, begun, [row("at last", at=OLD)])
+    score_responses.start(spark, begun, trigger="availableNow").awaitTermination()
+    maintain(spark, monitored, locks, now=datetime.now(UTC) + timedelta(days=1, minutes=1))
+    assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["new", "newer"]
+    assert of_old_day() == [5]
+    assert reconcile(spark, monitored).problems == []

@@ -1,11 +1,14 @@
-"""The standing monitor: scores what arrives, keeps windows and page up to date, stops cleanly on SIGTERM."""
+"""The standing monitor: scores what arrives, keeps windows and page up to date, outlives kill -9, stops on SIGTERM."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +19,15 @@ import yaml
 
 from jobs import aggregate_windows, dashboard, monitor
 from jobs.reconcile import reconcile
+from jobs.runtime import FAIL_POINT_VARIABLE
+from jobs.tables import table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
-from tests.spine import table
+from tests.spine import copy_of, table
 from tests.traffic import append, config_in, row, settings
 
 if TYPE_CHECKING:
@@ -44,50 +49,109 @@ CARRIERS = [
 ]
 
 
-def wait_for(process: subprocess.Popen[bytes], log: Path, text: str, *, times: int = 1) -> None:
+def wait_for(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
     """Wait until the monitor has logged a text; fails when the monitor ends first."""
-    while log.read_text().count(text) < times:
+    while text not in log.read_text():
         assert process.poll() is None, log.read_text()[-3000:]
         time.sleep(0.5)
 
 
-def test_standing_monitor(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> None:
-    config = config_in(tmp_path, language_model, classifier)
-    append(spark, config, [row("a", response=" and ".join(CANARIES))])
-    config_file = tmp_path / "config.yaml"
-    config_file.write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
+def has_windows_of(spark: SparkSession, config: Config, version: str) -> bool:
+    there = table_exists(spark, PROFILE_METRICS, config.output)
+    return there and version in table(spark, PROFILE_METRICS, config)["model_version"].tolist()
+
+
+@pytest.fixture
+def begun(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> Config:
+    """A source with one request, and the settings of its monitor in config.yaml."""
+    extra = {"trigger": "5 seconds"}
+    config = config_in(tmp_path, language_model, classifier, **extra)
+    append(spark, config, [row("a", response=SAID)])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier, **extra)))
+    return config
+
+
+def command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(folder / "config.yaml")]
+
+
+def check(spark: SparkSession, config: Config, log: str) -> None:
+    """What is there after a request, two more, and the carriers."""
+    assert "batch 0: 1 rows, 1 scored, 0 quarantined, 0 duplicates, 0 skipped; 0 with a scorer error; " in log
+    assert "batch 1: 9 rows, 4 scored, 4 quarantined, 1 duplicates, 0 skipped; 0 with a scorer error; " in log
+    assert [canary for canary in CANARIES if canary in log] == []
+    assert sorted(table(spark, SCORES, config)["request_id"]) == ["a", "b", "c", "failed", "user"]
+    assert reconcile(spark, config).problems == []
+    folder = Path(str(config.output.path)).parent
+    assert (folder / "dashboard" / "index.html").exists()
+    assert found_in(spark, config, folder, CANARIES) == []
+
+
+def test_a_monitor_that_was_killed_goes_on(
+    spark: SparkSession, begun: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # scores is written; quarantine, batches and windows are not
+    at_a_point = os.environ | {FAIL_POINT_VARIABLE: "after_scores"}
+    killed = subprocess.run(command(tmp_path), env=at_a_point, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert table(spark, SCORES, begun)["request_id"].tolist() == ["a"]
+    assert table(spark, BATCHES, begun).empty
+
+    stop, ended = threading.Event(), []
+    standing = threading.Thread(target=lambda: ended.append(monitor.run_standing(spark, begun, stop)))
+    with caplog.at_level(logging.INFO):
+        standing.start()
+        try:
+            for arrives in ([], [row("b"), row("c", version="7"), *CARRIERS]):
+                if arrives:
+                    append(spark, begun, arrives)
+                while not has_windows_of(spark, begun, "7" if arrives else "6"):
+                    assert standing.is_alive(), caplog.text[-3000:]
+                    time.sleep(0.5)
+        finally:
+            stop.set()
+            standing.join()
+    assert ended == [0]
+    check(spark, begun, caplog.text)
+
+
+@pytest.mark.long
+def test_sigterm_ends_a_standing_monitor(spark: SparkSession, begun: Config, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as stream:
-        command = [sys.executable, "-m", "jobs.cli", "monitor", "--config", str(config_file), "--trigger", "10 seconds"]
-        process = subprocess.Popen(command, stderr=stream, stdout=stream)
+        process = subprocess.Popen(command(tmp_path), stderr=stream, stdout=stream)
         try:
-            wait_for(process, log, "windows ")
-            append(spark, config, [row("b"), row("c", version="7"), *CARRIERS])
-            wait_for(process, log, "windows ", times=2)
+            wait_for(process, log, "batch 0: ")
+            append(spark, begun, [row("b"), row("c", version="7"), *CARRIERS])
+            wait_for(process, log, "batch 1: ")
+            while not has_windows_of(spark, begun, "7"):
+                assert process.poll() is None, log.read_text()[-3000:]
+                time.sleep(1)
             process.send_signal(signal.SIGTERM)
             assert process.wait() == 0
         finally:
             process.kill()
-    text = log.read_text()
-    assert "batch 0: 1 rows, 1 scored, 0 quarantined, 0 duplicates, 0 skipped; 0 with a scorer error; " in text
-    assert "batch 1: 9 rows, 4 scored, 4 quarantined, 1 duplicates, 0 skipped; 0 with a scorer error; " in text
-    assert sorted(table(spark, SCORES, config)["request_id"]) == ["a", "b", "c", "failed", "user"]
-    assert reconcile(spark, config).problems == []
-    assert (tmp_path / "dashboard" / "index.html").exists()
-    assert found_in(spark, config, tmp_path, CANARIES) == []
+    check(spark, begun, log.read_text())
 
 
-def test_a_redacted_text_names_nobody_where_a_pattern_can_know(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
-) -> None:
-    config = config_in(tmp_path, language_model, classifier, text={"store": "redacted"})
+@pytest.fixture(scope="module")
+def redacted(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """What one run leaves, with excerpts of the texts in its tables."""
+    config = config_in(tmp_path_factory.mktemp("redacted"), language_model, classifier, text={"store": "redacted"})
     append(spark, config, [row("canaries", prompt=" and ".join(CANARIES)), *CARRIERS])
     assert monitor.run_once(spark, config) == 0
+    return config
+
+
+def test_a_redacted_text_names_nobody_where_a_pattern_can_know(spark: SparkSession, redacted: Config) -> None:
     mail, key, name = CANARIES
-    assert found_in(spark, config, tmp_path, [mail, key]) == []
-    assert "[email] and [key] and " in table(spark, SCORES, config).set_index("request_id").loc["canaries", "prompt"]
+    folder = Path(str(redacted.output.path)).parent
+    assert found_in(spark, redacted, folder, [mail, key]) == []
+    assert "[email] and [key] and " in table(spark, SCORES, redacted).set_index("request_id").loc["canaries", "prompt"]
     # A name is a word like any other; it is in the tables' excerpts, and nowhere else.
-    assert {place for place, _ in found_in(spark, config, tmp_path, [name])} == {"scores", "quarantine"}
+    assert {place for place, _ in found_in(spark, redacted, folder, [name])} == {"scores", "quarantine"}
 
 
 def found_in(spark: SparkSession, config: Config, folder: Path, canaries: Sequence[str]) -> list[tuple[str, str]]:
@@ -102,15 +166,12 @@ def found_in(spark: SparkSession, config: Config, folder: Path, canaries: Sequen
 
 def test_a_step_that_fails_does_not_stop_the_others(
     spark: SparkSession,
-    language_model: Path,
-    classifier: Path,
+    redacted: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = config_in(tmp_path, language_model, classifier)
-    append(spark, config, [row("a")])
-    assert monitor.run_once(spark, config) == 0
+    config = copy_of(redacted, tmp_path)
     (tmp_path / "dashboard" / "index.html").unlink()
 
     def fail(*_: object, **__: object) -> None:

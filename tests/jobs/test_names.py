@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobs import score_responses
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from metrics.slices import OTHER
@@ -26,6 +27,7 @@ def of(request_id: str, model: str | None, day: int = 0) -> dict[str, Any]:
     return made | {"request_metadata": metadata}
 
 
+@pytest.mark.long
 def test_names_beyond_the_limit_are_other(
     spark: SparkSession,
     language_model: Path,
@@ -41,7 +43,7 @@ def test_names_beyond_the_limit_are_other(
         return dict(zip(scores["request_id"], models, strict=True))
 
     append(spark, config, [of("1", "b"), of("2", "a"), of("3", None), of("4", "b")])
-    run(spark, config)
+    score_responses.start(spark, config, trigger="availableNow").awaitTermination()
     assert names() == {"1": "b", "2": "a", "3": None, "4": "b"}
     assert "max_models" not in caplog.text
     # Another day has room of its own; a name that is there stays, whatever came before it.

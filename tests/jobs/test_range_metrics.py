@@ -162,6 +162,27 @@ def test_windows_of_a_length_that_came_later_are_missed(spark: SparkSession, con
     assert metrics_between(spark, more, at("2026-04-01"), at("2026-05-01")).count() > 0, "days are there"
 
 
+def test_of_several_lengths_that_are_there_any_misses_a_longer_one(
+    spark: SparkSession, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(f"{config.output.path}/profile_metrics", tmp_path / "profile_metrics")
+    few = config.model_copy(update={"output": config.output.model_copy(update={"path": str(tmp_path)})})
+    spark.sql(f"DELETE FROM delta.`{tmp_path}/profile_metrics` WHERE granularity IN ('1 minute', '1 day')")
+    with pytest.raises(ConfigError, match="lacks windows of 1 day from 2026-04-0"):
+        metrics_between(spark, few, at("2026-04-01"), at("2026-05-01"))
+
+
+def test_version_9_comes_before_10(spark: SparkSession, config: Config, tmp_path: Path) -> None:
+    shutil.copytree(f"{config.output.path}/profile_metrics", tmp_path / "profile_metrics")
+    renamed = config.model_copy(update={"output": config.output.model_copy(update={"path": str(tmp_path)})})
+    spark.sql(
+        f"UPDATE delta.`{tmp_path}/profile_metrics` SET model_version = CAST(model_version + 3 AS int) "
+        "WHERE granularity = '1 day' AND model_version <> '*'"
+    )
+    found = metrics_between(spark, renamed, at("2026-04-01"), at("2026-05-01"), by=["version"], columns=["requests"])
+    assert [one["model_version"] for one in found.collect()] == ["9", "10"]
+
+
 def test_times_are_utc_wherever_it_runs(spark: SparkSession, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     found = metrics_between(spark, config, at("2026-04-01"), at("2026-05-01"), columns=["requests"])
     (here,) = as_json(found)

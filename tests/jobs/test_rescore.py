@@ -24,7 +24,7 @@ from metrics.score.models import pick_dtype
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORED_COLUMNS, SCORES
-from tests.spine import COMMITS, copy_of, run, table
+from tests.spine import copy_of, run, table
 from tests.traffic import append, config_in, row, settings
 
 if TYPE_CHECKING:
@@ -54,22 +54,10 @@ def windows(spark: SparkSession, config: Config) -> dict[str, pd.DataFrame]:
             for name, part in rows.assign(start=rows["window"].map(lambda w: w["start"])).groupby(label)}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def monitored(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Config:
-    """What the spine's month in small comes to, with no text in the tables."""
-    config = config_in(tmp_path_factory.mktemp("rescored"), language_model, classifier)
-    for commit in COMMITS:
-        append(spark, config, commit)
-    run(spark, config)
-    return config
-
-
 def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
-    spark: SparkSession, monitored: Config, tmp_path: Path
+    spark: SparkSession, month: Config, tmp_path: Path
 ) -> None:
-    config = other_label(copy_of(monitored, tmp_path))
+    config = other_label(copy_of(month, tmp_path))
     before, windows_before = by_key(spark, config), windows(spark, config)
     done = rescore.rescore(spark, config, since=FIRST, until=FIRST)
     assert (done.days, done.rows, done.scorers, done.without_source) == (1, 7, ("toxicity",), 0)
@@ -100,6 +88,14 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     assert windows_after["nothate"]["avg"].to_numpy() == pytest.approx(1 - of_first["avg"], abs=1e-6, nan_ok=True)
     assert reconcile(spark, config).problems == []
 
+
+@pytest.mark.long
+def test_two_scorers_of_two_days(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = other_label(copy_of(month, tmp_path))
+    windows_before = windows(spark, config)
+    assert rescore.rescore(spark, config, since=FIRST, until=FIRST).days == 1
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+
     # The second day still has the first scorer, which reaches further: it is the one that a page shows.
     shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and model_version == '7'")
     assert set(shown["window_start"].dt.date) == {FIRST, SECOND}
@@ -120,8 +116,9 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     assert reconcile(spark, config).problems == []
 
 
-def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
-    values = copy_of(monitored, tmp_path).model_dump(by_alias=True)
+@pytest.mark.long
+def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    values = copy_of(month, tmp_path).model_dump(by_alias=True)
     values["source"]["on_source_change"] = "skip"
     first = Config.model_validate(values)
     config = other_label(first)
@@ -168,11 +165,12 @@ def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, mon
     assert reconcile(spark, first).problems == []
 
 
-@pytest.mark.parametrize("checkpoint", ["stays", pytest.param("is moved away", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("checkpoint", ["stays", "is moved away"])
 def test_a_day_is_scored_anew_before_its_windows_were_written(
-    spark: SparkSession, monitored: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
+    spark: SparkSession, month: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
 ) -> None:
-    first = copy_of(monitored, tmp_path)
+    first = copy_of(month, tmp_path)
     config = other_label(first)
     before = windows(spark, first)["hate"]
     append(spark, first, [row("half past", at=timedelta(minutes=30), response="the dog ran")])
@@ -196,10 +194,11 @@ def test_a_day_is_scored_anew_before_its_windows_were_written(
     assert set(after["nothate"]["window_date"]) == {FIRST}
 
 
+@pytest.mark.long
 def test_a_frozen_window_that_is_lost_or_wrong_rows_are_still_found(
-    spark: SparkSession, monitored: Config, tmp_path: Path
+    spark: SparkSession, month: Config, tmp_path: Path
 ) -> None:
-    config = copy_of(monitored, tmp_path)
+    config = copy_of(month, tmp_path)
     spark.sql(
         f"DELETE FROM delta.`{config.output.path}/profile_metrics` "
         "WHERE column_name = 'response_toxicity' AND granularity = '1 hour' AND model_version = '7'"
@@ -208,10 +207,11 @@ def test_a_frozen_window_that_is_lost_or_wrong_rows_are_still_found(
     assert "windows that differ" in problem
 
 
+@pytest.mark.long
 def test_what_could_not_be_scored_is_filled_in(
-    spark: SparkSession, monitored: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, month: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = copy_of(monitored, tmp_path)
+    config = copy_of(month, tmp_path)
     before = by_key(spark, config)
     spark.sql(
         f"UPDATE delta.`{config.output.path}/scores` SET response_toxicity = NULL, "
@@ -239,9 +239,9 @@ def test_what_could_not_be_scored_is_filled_in(
 
 
 def test_what_auto_means_is_decided_by_the_workers(
-    spark: SparkSession, monitored: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, month: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = copy_of(monitored, tmp_path).model_dump(by_alias=True)
+    values = copy_of(month, tmp_path).model_dump(by_alias=True)
     values["scoring"]["perplexity"]["dtype"] = "auto"
     config = Config.model_validate(values)
     rescore.rescore(spark, config, since=FIRST, until=SECOND)
@@ -265,9 +265,9 @@ def sampling(config: Config, rate: float) -> Config:
     return Config.model_validate(values)
 
 
-def test_a_sample_is_scored_and_weighs_for_all(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def sampled(spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path) -> Config:
+    """A monitor that has scored two in five of 200 requests, and all five that failed."""
     # The last ones have minutes of their own, in which nothing changes but what their scores weigh.
     rows = [
         row(f"request {i}", at=timedelta(minutes=max(0, i - 190)), prompt=ENGLISH, response="the cat " * (i % 9 + 1))
@@ -277,9 +277,16 @@ def test_a_sample_is_scored_and_weighs_for_all(
     config = sampling(config_in(tmp_path, language_model, classifier), 0.4)
     append(spark, config, [*rows, *failed])
     run(spark, config)
+    return config
 
-    scores = by_key(spark, config)
-    left_out = scores["score_errors"].map(lambda errors: dict(errors).get("prompt_toxicity") == "not_sampled")
+
+def not_sampled(scores: pd.DataFrame) -> pd.Series[bool]:
+    return scores["score_errors"].map(lambda errors: dict(errors).get("prompt_toxicity") == "not_sampled")
+
+
+def test_a_sample_is_scored_and_weighs_for_all(spark: SparkSession, sampled: Config) -> None:
+    scores = by_key(spark, sampled)
+    left_out = not_sampled(scores)
     assert len(scores) == 205
     assert 60 <= left_out.sum() <= 160, "about 120 of 200"
     assert not left_out[[name.startswith("failed") for name, _ in scores.index]].any(), "failures are all scored"
@@ -287,7 +294,7 @@ def test_a_sample_is_scored_and_weighs_for_all(
     assert scores["output_tokens"].notna().sum() == 200, "what costs nothing is there for all"
     assert set(scores.loc[left_out, "language"]) == {"en"}
 
-    day = read_table(spark, PROFILE_METRICS, config.output).where("granularity = '1 day' AND model_version = '6'")
+    day = read_table(spark, PROFILE_METRICS, sampled.output).where("granularity = '1 day' AND model_version = '6'")
     figures = {w["column_name"]: w for w in day.collect()}
     assert (figures["requests"]["count"], figures["requests"]["weighted_count"]) == (205, 205.0)
     taken = int((~left_out).sum()) - 5
@@ -296,12 +303,15 @@ def test_a_sample_is_scored_and_weighs_for_all(
     assert toxicity["weighted_count"] == pytest.approx(taken / 0.4)
     assert figures["prompt_toxicity"]["weighted_count"] == pytest.approx(taken / 0.4 + 5)
 
+
+@pytest.mark.long
+def test_a_larger_sample_holds_the_smaller_one(spark: SparkSession, sampled: Config) -> None:
+    left_out = not_sampled(by_key(spark, sampled))
     # The same requests again are the same sample; a larger one holds it, and rescore fills it up.
-    more = sampling(config, 0.7)
+    more = sampling(sampled, 0.7)
     done = rescore.rescore(spark, more, since=FIRST, until=FIRST)
-    assert done.rows > 200 - taken - 100
-    after = by_key(spark, more)
-    still_out = after["score_errors"].map(lambda errors: dict(errors).get("prompt_toxicity") == "not_sampled")
+    assert done.rows > left_out.sum() - 100
+    still_out = not_sampled(by_key(spark, more))
     assert still_out.sum() < left_out.sum()
     assert not (still_out & ~left_out).any()
     score_responses.start(spark, more, trigger="availableNow", new_checkpoint=True).awaitTermination()
@@ -347,5 +357,5 @@ def work_of(dealt: DataFrame) -> list[int]:
 
 
 @pytest.mark.parametrize("days", [timedelta(0), timedelta(days=1)])
-def test_days_that_need_nothing_cost_nothing(spark: SparkSession, monitored: Config, days: timedelta) -> None:
-    assert rescore.rescore(spark, monitored, since=FIRST, until=FIRST + days) == rescore.Rescored()
+def test_days_that_need_nothing_cost_nothing(spark: SparkSession, month: Config, days: timedelta) -> None:
+    assert rescore.rescore(spark, month, since=FIRST, until=FIRST + days) == rescore.Rescored()

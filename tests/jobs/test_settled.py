@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+import yaml
+from pyspark.sql import functions as F
 
+from jobs import aggregate_windows
 from jobs.aggregate_windows import NOT_KNOWN, VERY_LATE, settle_windows, settling_time
 from jobs.reconcile import reconcile
-from jobs.tables import create_table, insert_new, local_frame
+from jobs.tables import create_table, insert_new, local_frame, set_rows
 from schemas.batches import BATCHES
 from schemas.config import Config, parse_config
 from schemas.profile_metrics import PROFILE_METRICS
-from tests.spine import run, table
-from tests.traffic import START, append, config_in, row
+from tests.spine import copy_of, run, table
+from tests.traffic import START, append, config_in, row, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -84,3 +87,15 @@ def test_windows_settle_and_stay_settled(
     assert after["is_settled"].all()
     assert sorted(after["revision"]) == sorted(windows["revision"]), "no figure has changed"
     assert reconcile(spark, config).problems == []
+
+
+@pytest.mark.long
+def test_the_command_settles_windows(
+    spark: SparkSession, month: Config, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    """A job of its own has no monitor that does it."""
+    config = copy_of(month, tmp_path)
+    set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"is_settled": F.lit(False)})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
+    assert aggregate_windows.main(["--config", str(tmp_path / "config.yaml"), "--trigger", "availableNow"]) == 0
+    assert table(spark, PROFILE_METRICS, config)["is_settled"].all()

@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, doctor, rescore, score_responses, slicing
+from jobs.forget import forget
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from jobs.tables import local_frame, read_table
@@ -93,6 +94,7 @@ def test_a_range_of_slices_sums_up_to_the_whole(spark: SparkSession, sliced: Con
         metrics_between(spark, sliced, since, since + timedelta(minutes=6), by=["slice"])
 
 
+@pytest.mark.long
 def test_a_function_that_fails_on_a_row_stops_nothing(
     spark: SparkSession,
     language_model: Path,
@@ -169,6 +171,28 @@ def test_slices_by_a_score_follow_it(spark: SparkSession, sliced: Config) -> Non
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     assert reconcile(spark, config).problems == []
     test_slices_of_an_expression_sum_up_to_the_whole(spark, config)
+
+
+@pytest.mark.long
+def test_slices_sum_up_to_the_whole_when_one_was_forgotten(
+    spark: SparkSession, language_model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    config = config_in(tmp_path, language_model, classifier, slicing_exprs=[CATS])
+    hour = timedelta(hours=1)
+    rows = [row("cat", prompt="the cat"), row("dog", prompt="the dog", version="7"), row("alone", at=hour)]
+    append(spark, config, rows)
+    run(spark, config)
+    forget(spark, config, request_ids=["cat", "alone"])
+    append(spark, config, [row("late", at=timedelta(minutes=30), prompt="the dog", version="7")])
+    run(spark, config)
+    requests = windows(spark, config).query("column_name == 'requests' and granularity == '1 hour'")
+    first = requests["start"] == requests["start"].min()
+    assert set(requests[first]["model_version"]) == {"7", "*"}
+    whole = requests["slice_key"].isna()
+    assert requests[first & whole]["sum"].tolist() == requests[first & ~whole]["sum"].tolist() == [2.0, 2.0]
+    # What was forgotten alone stays: nothing is beside it.
+    assert requests[~first & whole]["sum"].tolist() == [1.0, 1.0]
+    assert reconcile(spark, config).problems == []
 
 
 def test_mistakes_are_listed_before_anything_is_written(

@@ -149,7 +149,7 @@ ENDED: dict[str, tuple[Change, dict[str, str] | None, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENDED)
+@pytest.mark.parametrize("name", ["MERGE", "column renamed", "recreated", "log trimmed"])
 def test_what_ended_the_stream_is_said_in_one_sentence(spark: SparkSession, tmp_path: Path, name: str) -> None:
     change, properties, sentence = ENDED[name]
     config = source_of(spark, tmp_path, properties)
@@ -336,6 +336,7 @@ def scored(spark: SparkSession, language_model: Path, classifier: Path, tmp_path
     return begin
 
 
+@pytest.mark.long
 def test_the_command_fails_skips_and_reads_again(
     spark: SparkSession,
     scored: Callable[[str], Config],
@@ -377,6 +378,7 @@ def test_the_command_fails_skips_and_reads_again(
     assert checkpoint_in_use(spark, base, new=True) == f"{base}-3"
 
 
+@pytest.mark.long
 def test_what_was_removed_after_it_was_read_is_no_problem(spark: SparkSession, scored: Callable[[str], Config]) -> None:
     config = scored("fail")
     sql(f"DELETE FROM {{t}} WHERE {NAME} = 'a'")(spark, str(config.source.path))

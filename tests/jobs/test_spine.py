@@ -24,7 +24,7 @@ from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, QUANTILES
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
-from tests.spine import COMMITS, assert_same, contents, copy_of, forget_last_commit, run, table
+from tests.spine import assert_same, contents, copy_of, forget_last_commit, run, table
 from tests.traffic import answer, append, chat, config_in, row
 
 if TYPE_CHECKING:
@@ -33,39 +33,25 @@ if TYPE_CHECKING:
 UNIQUE = {"a", "b", "c", "d", "e", "error", "empty", "late", "batch"}
 
 
-@pytest.fixture(scope="module")
-def monitored(
-    spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Config:
-    """All commits, each followed by a run: three batches."""
-    config = config_in(tmp_path_factory.mktemp("monitored"), language_model, classifier, text={"store": "full"})
-    for commit in COMMITS:
-        append(spark, config, commit)
-        run(spark, config)
-    return config
-
-
-def test_each_request_is_scored_once(spark: SparkSession, monitored: Config) -> None:
-    scores = table(spark, SCORES, monitored)
+def test_each_request_is_scored_once(spark: SparkSession, month: Config) -> None:
+    scores = table(spark, SCORES, month)
     assert sorted(scores["request_id"]) == sorted([*UNIQUE, "batch"])
-    assert sorted(scores.query("request_id == 'batch'")[["exchange_index", "prompt", "response"]].values.tolist()) == [
-        [0, "the cat", "sat"],
-        [1, "the dog", "ran fast"],
-    ]
+    words = ["exchange_index", "prompt_words", "response_words"]
+    assert sorted(scores.query("request_id == 'batch'")[words].values.tolist()) == [[0, 2, 1], [1, 2, 2]]
 
 
-def test_broken_rows_are_quarantined_with_a_reason(spark: SparkSession, monitored: Config) -> None:
-    (broken,) = table(spark, QUARANTINE, monitored).to_dict("records")
+def test_broken_rows_are_quarantined_with_a_reason(spark: SparkSession, month: Config) -> None:
+    (broken,) = table(spark, QUARANTINE, month).to_dict("records")
     assert (broken["request_id"], broken["reason"]) == ("broken", "invalid_request_json")
     assert broken["request_chars"] == len('{"messages": [{"role": "us')
 
 
-def test_batches_account_for_every_row(spark: SparkSession, monitored: Config) -> None:
-    batches = table(spark, BATCHES, monitored).sort_values("batch_id")
+def test_batches_account_for_every_row(spark: SparkSession, month: Config) -> None:
+    batches = table(spark, BATCHES, month).sort_values("batch_id")
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped", "exchanges"]
     assert batches[columns].values.tolist() == [[4, 3, 0, 1, 0, 3], [5, 3, 1, 1, 0, 3], [5, 3, 0, 1, 1, 4]]
     assert batches["source_version"].tolist() == [0, 1, 2]
-    account = reconcile(spark, monitored)
+    account = reconcile(spark, month)
     assert account.problems == []
     fates = ("source_rows", "scored", "quarantined", "duplicate", "skipped", "forgotten", "missing")
     assert [account.rows[fate] for fate in fates] == [14, 9, 1, 3, 1, 0, 0]
@@ -73,25 +59,25 @@ def test_batches_account_for_every_row(spark: SparkSession, monitored: Config) -
     assert days == {"2026-04-01": [11, 7, 1, 3, 0, 0, 0], "2026-04-02": [3, 2, 0, 0, 1, 0, 0]}
 
 
-def test_errors_keep_their_prompt_and_have_no_response(spark: SparkSession, monitored: Config) -> None:
-    error = table(spark, SCORES, monitored).query("request_id == 'error'").iloc[0]
+def test_errors_keep_their_prompt_and_have_no_response(spark: SparkSession, month: Config) -> None:
+    error = table(spark, SCORES, month).query("request_id == 'error'").iloc[0]
     assert (error["status_code"], error["error_code"]) == (500, "INTERNAL")
     assert error["prompt_perplexity"] > 0
     assert math.isnan(error["response_perplexity"])
     assert dict(error["score_errors"])["response_perplexity"] == "missing"
 
 
-def test_empty_texts_have_no_score_and_a_reason(spark: SparkSession, monitored: Config) -> None:
-    empty = table(spark, SCORES, monitored).query("request_id == 'empty'").iloc[0]
+def test_empty_texts_have_no_score_and_a_reason(spark: SparkSession, month: Config) -> None:
+    empty = table(spark, SCORES, month).query("request_id == 'empty'").iloc[0]
     scored = list(dict(empty["scorers"]))
     assert all(pd.isna(empty[c]) for c in scored)
     assert set(dict(empty["score_errors"])) == set(scored)
     assert set(dict(empty["score_errors"]).values()) == {"empty"}
 
 
-def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, monitored: Config) -> None:
-    expected = oracle.profile(table(spark, SCORES, monitored), monitored.granularities)
-    df = read_table(spark, PROFILE_METRICS, monitored.output).withColumn("start", F.col("window.start"))
+def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, month: Config) -> None:
+    expected = oracle.profile(table(spark, SCORES, month), month.granularities)
+    df = read_table(spark, PROFILE_METRICS, month.output).withColumn("start", F.col("window.start"))
     windows: pd.DataFrame = df.toPandas()
     names = ["granularity", "start", "model_version", "column_name", "scorer_fingerprint"]
     stored = {tuple(w[name] for name in names): w for w in windows.to_dict("records")}
@@ -101,9 +87,9 @@ def test_windows_equal_a_recomputation_in_pandas(spark: SparkSession, monitored:
             assert oracle.same(stored[key][name], value), (key, name, stored[key][name], value)
 
 
-def test_quantiles_are_exact_on_few_values(spark: SparkSession, monitored: Config) -> None:
+def test_quantiles_are_exact_on_few_values(spark: SparkSession, month: Config) -> None:
     # A KLL sketch keeps all of its first 200 values.
-    whole = read_table(spark, PROFILE_METRICS, monitored.output).where(
+    whole = read_table(spark, PROFILE_METRICS, month.output).where(
         "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' "
         "AND column_name = 'execution_duration_ms'"
     )
@@ -114,9 +100,9 @@ def test_quantiles_are_exact_on_few_values(spark: SparkSession, monitored: Confi
     assert day["quantiles"] == sorted(day["quantiles"])
 
 
-def test_a_late_row_corrects_its_windows(spark: SparkSession, monitored: Config) -> None:
+def test_a_late_row_corrects_its_windows(spark: SparkSession, month: Config) -> None:
     #  minute   0  1 | 3 (late)         [0,5) held a and b, and is revised when the late row arrives
-    window = read_table(spark, PROFILE_METRICS, monitored.output).where(
+    window = read_table(spark, PROFILE_METRICS, month.output).where(
         "granularity = '5 minutes' AND window.start = '2026-04-01 00:00:00' AND model_version = '6' "
         "AND column_name = 'requests'"
     )
@@ -124,24 +110,25 @@ def test_a_late_row_corrects_its_windows(spark: SparkSession, monitored: Config)
     assert (late["count"], late["sum"], late["revision"]) == (3, 3.0, 2)
 
 
-def test_sampled_rows_weigh_more(spark: SparkSession, monitored: Config) -> None:
-    window = read_table(spark, PROFILE_METRICS, monitored.output).where(
+def test_sampled_rows_weigh_more(spark: SparkSession, month: Config) -> None:
+    window = read_table(spark, PROFILE_METRICS, month.output).where(
         "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' AND column_name = 'requests'"
     )
     (day,) = window.collect()
     assert (day["count"], day["weighted_count"]) == (4, 7.0)  # a, b, late weigh 1; c, logged at 25 %, weighs 4
 
 
-def test_a_second_run_changes_nothing(spark: SparkSession, monitored: Config) -> None:
-    before, batches = contents(spark, monitored), len(table(spark, BATCHES, monitored))
-    run(spark, monitored)
-    assert contents(spark, monitored) == before
-    assert len(table(spark, BATCHES, monitored)) == batches
+def test_a_second_run_changes_nothing(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
+    before, batches = contents(spark, config), len(table(spark, BATCHES, config))
+    run(spark, config)
+    assert contents(spark, config) == before
+    assert len(table(spark, BATCHES, config)) == batches
 
 
-def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
+def test_a_replayed_batch_changes_nothing(spark: SparkSession, month: Config, tmp_path: Path) -> None:
     # Without its commit marks, Spark runs the last batch of both hops again.
-    config = copy_of(monitored, tmp_path)
+    config = copy_of(month, tmp_path)
     before = contents(spark, config)
     timings = ["finished_at", "score_seconds", "lag_seconds", "lateness", "skipped_versions"]
     ledger = table(spark, BATCHES, config).drop(columns=timings)
@@ -152,13 +139,12 @@ def test_a_replayed_batch_changes_nothing(spark: SparkSession, monitored: Config
     after = table(spark, BATCHES, config).drop(columns=timings)
     assert sorted(after.values.tolist()) == sorted(ledger.values.tolist())
     windows = table(spark, PROFILE_METRICS, config)
-    assert windows["revision"].max() == table(spark, PROFILE_METRICS, monitored)["revision"].max()
+    assert windows["revision"].max() == table(spark, PROFILE_METRICS, month)["revision"].max()
 
 
-def test_a_new_checkpoint_reads_again_and_changes_nothing(
-    spark: SparkSession, monitored: Config, tmp_path: Path
-) -> None:
-    config = copy_of(monitored, tmp_path)
+@pytest.mark.long
+def test_a_new_checkpoint_reads_again_and_changes_nothing(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
     before = contents(spark, config)
     shutil.rmtree(f"{config.output.path}/_checkpoints")
     run(spark, config)
@@ -168,8 +154,8 @@ def test_a_new_checkpoint_reads_again_and_changes_nothing(
     assert reconcile(spark, config).problems == []
 
 
-def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
-    config = copy_of(monitored, tmp_path)
+def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
     spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'c'")
     account = reconcile(spark, config)
     problems = "\n".join(account.problems)
@@ -181,27 +167,29 @@ def test_reconcile_finds_a_row_that_was_lost(spark: SparkSession, monitored: Con
     assert (account.rows["scored"], account.rows["missing"], account.days["2026-04-01"]["missing"]) == (8, 1, 1)
 
 
-def test_reconcile_doubts_what_batches_says(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
-    config = copy_of(monitored, tmp_path)
+@pytest.mark.long
+def test_reconcile_doubts_what_batches_says(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
     batches = f"UPDATE delta.`{config.output.path}/batches` SET rows_duplicate = rows_duplicate"
     spark.sql(f"{batches} + 1, rows_skipped = rows_skipped - 1 WHERE rows_skipped > 0")
-    assert reconcile(spark, monitored).problems == []
+    assert reconcile(spark, month).problems == []
     assert reconcile(spark, config).problems == [
         "batches says that 4 rows were duplicate, the rows say 3",
         "batches says that 0 rows were skipped, the rows say 1",
     ]
 
 
-def test_reconcile_finds_an_exchange_that_was_lost(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
-    config = copy_of(monitored, tmp_path)
+@pytest.mark.long
+def test_reconcile_finds_an_exchange_that_was_lost(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
     spark.sql(f"DELETE FROM delta.`{config.output.path}/scores` WHERE request_id = 'batch' AND exchange_index = 1")
     assert "in scores with fewer exchanges than the request has: batch" in reconcile(spark, config).problems
 
 
 def test_a_window_without_rows_is_deleted_when_it_is_touched(
-    spark: SparkSession, monitored: Config, tmp_path: Path
+    spark: SparkSession, month: Config, tmp_path: Path
 ) -> None:
-    config = copy_of(monitored, tmp_path)
+    config = copy_of(month, tmp_path)
     # The only row of version 6 at minute 5 becomes one of version 7: an update, which the change feed reports.
     spark.sql(f"UPDATE delta.`{config.output.path}/scores` SET model_version = '7' WHERE request_id = 'c'")
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
@@ -271,8 +259,9 @@ def test_a_time_that_is_none_stops_nothing(spark: SparkSession, odd: Config) -> 
     assert reconcile(spark, odd).problems == []
 
 
-def test_one_id_on_two_dates_is_two_rows_and_reported(spark: SparkSession, monitored: Config, tmp_path: Path) -> None:
-    config = copy_of(monitored, tmp_path)
+@pytest.mark.long
+def test_one_id_on_two_dates_is_two_rows_and_reported(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    config = copy_of(month, tmp_path)
     assert reconcile(spark, config).rows["ids_on_two_dates"] == 0
     append(spark, config, [row("a", at=timedelta(days=3))])
     run(spark, config)

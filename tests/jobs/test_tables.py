@@ -65,6 +65,7 @@ def test_one_commit_makes_a_table_with_its_constraints(spark: SparkSession, tabl
             spark.sql(f"INSERT INTO {name} ({table.column_names[0]}) VALUES (NULL)")
 
 
+@pytest.mark.long
 def test_a_table_of_an_older_version_is_brought_up_to_date(spark: SparkSession, tmp_path: Path) -> None:
     output = Output(path=str(tmp_path))
     old = replace(

@@ -328,6 +328,7 @@ def test_an_incident_lasts_six_hours(demo_registry: Path) -> None:
     assert took[0] > 3 * took[1]
 
 
+@pytest.mark.long
 def test_spark_reads_back_what_was_written(spark: SparkSession, demo_registry: Path, tmp_path: Path) -> None:
     path, commits = str(tmp_path / "inference"), generate_traffic(demo_registry, Plan(days=4), requests=100, seed=7)
     for number in (0, 1, 3, 4, 5):
