@@ -3,7 +3,8 @@
 inference-metrics aggregate-windows --config conf/local.yaml
 spark-submit --py-files metrics.whl jobs/aggregate_windows.py --config conf/local.yaml
 
---recompute computes all windows anew whose rows are there: the way out when reconcile says that some differ.
+Windows are settled, too, at its end or once per trigger interval. --recompute computes all windows anew whose rows are
+there: the way out when reconcile says that some differ.
 """
 
 from __future__ import annotations

@@ -266,6 +266,7 @@ def enter_cut_off(spark: SparkSession, batch: Batch, config: Config) -> None:
         F.expr("coalesce(in_quarantine, 0)").alias("rows_quarantined"),
         *(F.lit(0).cast("bigint").alias(name) for name in ("rows_duplicate", "rows_skipped", "rows_expired")),
     )
+    # Older than the running batch's own row: the newest one says how far the source was read.
     entered = [row.asDict() | {"finished_at": batch.started_at} for row in cut_off.collect()]
     if entered:
         LOG.warning(

@@ -40,6 +40,12 @@ HOPS = (score_responses.HOP, aggregate_windows.HOP)
 def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = True) -> bool:
     """Run the later hops once, each after the one before it. Without windows no maintenance: it removes rows.
 
+    Args:
+        spark: Session.
+        config: Settings.
+        locks: This driver's locks.
+        first: No tick of this process went well yet: where maintenance is off, all windows are looked at for settling.
+
     Returns:
         Whether all of them went well.
     """
@@ -101,8 +107,7 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, 
             batch = _last_batch(query)
             if batch != last_batch or time.monotonic() - last_tick >= interval:
                 last_batch, last_tick = batch, time.monotonic()
-                tick(spark, config, locks, first=first)
-                first = False
+                first = not tick(spark, config, locks, first=first) and first
             stop.wait(POLL_SECONDS)
         if stop.is_set():
             LOG.info("stopping")

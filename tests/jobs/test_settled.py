@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows
+from jobs import aggregate_windows, monitor
 from jobs.aggregate_windows import NOT_KNOWN, VERY_LATE, settle_windows, settling_time
 from jobs.reconcile import reconcile
 from jobs.tables import create_table, insert_new, local_frame, set_rows
@@ -98,4 +98,9 @@ def test_the_command_settles_windows(
     set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"is_settled": F.lit(False)})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(tmp_path, language_model, classifier)))
     assert aggregate_windows.main(["--config", str(tmp_path / "config.yaml"), "--trigger", "availableNow"]) == 0
+    assert table(spark, PROFILE_METRICS, config)["is_settled"].all()
+
+    # So does a monitor that has no maintenance to do it once a day.
+    set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"is_settled": F.lit(False)})
+    assert monitor.run_once(spark, config.model_copy(update={"maintenance": "off"})) == 0
     assert table(spark, PROFILE_METRICS, config)["is_settled"].all()
