@@ -45,6 +45,7 @@ class Batch:
     rows_read: int
     rows_unreadable: int
     rows_skipped: int
+    rows_feedback: int
     rows_expired: int
     newest: datetime | None
     lateness: dict[str, int]
@@ -80,6 +81,7 @@ def first_look(
             F.count("*").alias("rows"),
             F.count_if(F.col("reason").isNotNull()).alias("unreadable"),
             F.count_if("skip").alias("skipped"),
+            F.count_if(F.col("skip") & ~F.col("expired")).alias("feedback"),
             F.count_if("expired").alias("expired"),
             F.max(F.when(F.col("reason").isNull(), F.col("request_time"))).cast("double").alias("newest"),
             names_in().alias("names"),
@@ -103,6 +105,7 @@ def first_look(
         rows_read=sum(group["rows"] for group in groups),
         rows_unreadable=sum(group["unreadable"] for group in groups),
         rows_skipped=sum(group["skipped"] for group in groups),
+        rows_feedback=sum(group["feedback"] for group in groups),
         rows_expired=sum(group["expired"] for group in groups),
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
         lateness=lateness,
@@ -216,6 +219,7 @@ def account_of(
         "rows_quarantined": quarantined,
         "rows_duplicate": batch.rows_read - counts["rows_scored"] - quarantined - skipped,
         "rows_skipped": skipped,
+        "rows_feedback": batch.rows_feedback,
         "rows_expired": batch.rows_expired - sum(removed.values()),
         "texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0],
     }

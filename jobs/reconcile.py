@@ -221,7 +221,7 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             pass  # that version's files are gone; its rows are reported as missing
     now = datetime.now(UTC)
     too_old = config.retention.horizon("scores", now.date())
-    unpacked = unpack_rows(source, now=now).select(
+    unpacked = unpack_rows(source, config, now=now).select(
         *key,
         (F.lit(False) if too_old is None else F.col("request_date") < F.lit(too_old)).alias("too_old"),
         "source_row_hash",

@@ -14,7 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
@@ -53,12 +53,13 @@ from jobs.runtime import (
 from jobs.slicing import check_slices, write_sliced
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
-from jobs.tables import create_table, insert_new, merge, on_dates, read_table, retried, upsert
+from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
 from metrics.unpack.dialects import detect_dialect
-from metrics.unpack.payloads import explode_exchanges, unpack_payload
+from metrics.unpack.arrow import explode_exchanges, unpack_payload
+from metrics.unpack.payloads import UnpackSettings, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.forgotten import FORGOTTEN
@@ -69,9 +70,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 HOP = "score_responses"
-
-FUTURE = timedelta(hours=1)
-"""A request later than this after its row was read has a wrong clock or a wrong unit."""
 
 
 def start(
@@ -88,11 +86,13 @@ def start(
         SourceError: The inference table is missing or of no known dialect.
         ConfigError: A slicing expression can't be used.
         ModelError: A scoring model can't be loaded.
+        PayloadError: A family of payloads from elsewhere can't be loaded.
         LockedError: Another driver runs it.
     """
     source = stream_source(spark, config)
     dialect = detect_dialect(source.columns, dialect=config.source.dialect)
     common_rows(source, config)  # what can't be read is said before anything is written
+    families()
     check_slices(spark, config)
     check_scorers(spark, scorer_settings(config))  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
@@ -157,27 +157,27 @@ def score_batch(
     rows = common_rows(df, config)
     planned = read_checkpoint(spark, checkpoint, batch_id)
     horizon = _horizon(spark, config, planned, batch_id)
-    unpacked = unpack_rows(rows, now=now, horizon=horizon)
     skipped = _skipped(spark, config, checkpoint, batch_id, until=planned.source_version)
-    batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
-    mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
+    with kept(unpack_rows(rows, config, now=now, horizon=horizon)) as unpacked:
+        batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
+        mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
-    removed = read_table(spark, FORGOTTEN, output)
-    forgotten = None if removed.isEmpty() else removed
-    wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
-    new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
-        first_of_each_request
-    )
-    new = names.capped(new, batch.names, config)
-    fail_point("before_scores")
-    _insert_scores(new, batch.dates, config, now=now)
-    seconds = time.monotonic() - started
-    fail_point("after_scores")
-    if batch.rows_unreadable:
-        unreadable = wanted.where("reason IS NOT NULL")
-        insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
-    fail_point("after_quarantine")
-    check_all_found(rows, batch, config, forgotten=forgotten)
+        removed = read_table(spark, FORGOTTEN, output)
+        forgotten = None if removed.isEmpty() else removed
+        wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
+        new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
+            first_of_each_request
+        )
+        new = names.capped(new, batch.names, config)
+        fail_point("before_scores")
+        _insert_scores(new, batch.dates, config, now=now)
+        seconds = time.monotonic() - started
+        fail_point("after_scores")
+        if batch.rows_unreadable:
+            unreadable = wanted.where("reason IS NOT NULL")
+            insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
+        fail_point("after_quarantine")
+        check_all_found(unpacked, batch, config, forgotten=forgotten)
     purged = purged_of(spark, batch, config)
     account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
     row = batch_row(spark, batch, account, purged, seconds)
@@ -201,22 +201,18 @@ def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: in
     return wanted if older.isEmpty() else gone
 
 
-def unpack_rows(rows: DataFrame, *, now: datetime, horizon: date | None = None) -> DataFrame:
-    """What the payloads of rows with common columns hold; a row from the future is unreadable.
+def unpack_rows(rows: DataFrame, config: Config, *, now: datetime, horizon: date | None = None) -> DataFrame:
+    """What the payloads of rows with common columns hold.
 
-    One of a date before ``horizon`` is ``expired`` and skipped, whatever it holds.
+    A row of a date before ``horizon`` is ``expired`` and skipped, whatever it holds.
     """
-    future = F.col("reason").isNull() & ~F.col("skip") & (F.col("request_time") > F.lit(now + FUTURE))
-    reason = F.when(future, "future_request_time").otherwise(F.col("reason"))
-    unpacked = unpack_payload(rows).withColumn("reason", reason)
-    expired = F.lit(False)
-    if horizon is not None:
-        expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
-    return (
-        unpacked.withColumn("expired", expired)
-        .withColumns({"reason": F.when(~F.col("expired"), F.col("reason")), "skip": F.col("skip") | F.col("expired")})
-        .withColumn("exchanges", F.when(F.col("reason").isNull() & ~F.col("expired"), F.col("exchanges")))
-    )
+    settings = UnpackSettings(reasoning=config.scoring.reasoning, key=config.text.secret())
+    unpacked = unpack_payload(rows, settings, now=now)
+    if horizon is None:
+        return unpacked.withColumn("expired", F.lit(False))
+    expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
+    emptied = {name: F.when(~F.col("expired"), F.col(name)) for name in ("reason", "exchanges", "feedback")}
+    return unpacked.withColumn("expired", expired).withColumns(emptied | {"skip": F.col("skip") | F.col("expired")})
 
 
 def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
@@ -372,7 +368,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     output, now = config.output, datetime.now(UTC)
     held = read_table(spark, QUARANTINE, output).select("source_row_hash", "checkpoint_id", "batch_id")
     rows = common_rows(read_source(spark, config), config).dropDuplicates(["source_row_hash"])
-    unpacked = unpack_rows(rows.join(F.broadcast(held), "source_row_hash"), now=now)
+    unpacked = unpack_rows(rows.join(F.broadcast(held), "source_row_hash"), config, now=now)
     readable = unpacked.where("exchanges IS NOT NULL")
     found = unpacked.groupBy("request_date").agg(F.count("*"), F.count("exchanges"), names_in()).collect()
     names = {day: set(map(tuple, of_day)) for day, _, count, of_day in found if count}

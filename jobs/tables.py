@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from delta import exceptions
 from delta.tables import DeltaTable
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -42,6 +42,9 @@ _ARROW_SCHEMAS: dict[str, Any] = {}
 
 _UP_TO_DATE: set[str] = set()
 """Tables that this process has looked at; a look costs half a second."""
+
+NO_CACHE = {"NOT_SUPPORTED_WITH_SERVERLESS", "UNSUPPORTED_FEATURE.PERSIST"}
+"""Spark's error conditions where it keeps no frames."""
 
 NOT_THERE = {"PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "TABLE_OR_VIEW_NOT_FOUND"}
 """Spark's and Delta's error conditions for a table that was not created."""
@@ -220,8 +223,14 @@ def update_rows(
 
 @contextmanager
 def kept(df: DataFrame) -> Iterator[DataFrame]:
-    """The frame, computed once while it lasts."""
-    df = df.persist()
+    """The frame, computed once while it lasts; where Spark keeps none (serverless), once for each use."""
+    try:
+        df = df.persist()
+    except PySparkException as error:
+        if error.getCondition() not in NO_CACHE:
+            raise
+        yield df
+        return
     try:
         yield df
     finally:

@@ -16,6 +16,7 @@ BATCHES = Table(
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
         ("rows_skipped", "bigint", "Source rows that are no traffic (feedback), or older than retention.scores"),
+        ("rows_feedback", "bigint", "Those of them that are ratings; they are in feedback"),
         ("rows_expired", "bigint", "Those of them that were older than retention.scores when they were read"),
         (
             "skipped_versions",

@@ -231,6 +231,7 @@ class Scoring(Settings):
     tokenizer: str | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    reasoning: Literal["strip", "keep"] = "strip"
 
 
 class SlicingExpr(Settings):

@@ -51,3 +51,7 @@ class JavaError(MonitorError):
 
 class RegistryError(MonitorError):
     """The MLflow registry can't be read, or lacks what is asked of it."""
+
+
+class PayloadError(MonitorError):
+    """A family of payloads from elsewhere can't be loaded, or is none."""

@@ -6,16 +6,21 @@ from schemas import Table, columns
 
 REASONS = (
     "no_request_time",
+    "past_request_time",
     "future_request_time",
     "invalid_request_json",
     "invalid_response_json",
     "unknown_request_shape",
     "unknown_response_shape",
     "length_mismatch",
+    "too_large",
+    "unpacker_failed",
 )
-"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; it is more than an hour after the row was
-read; the payload is not JSON; its shape is none that is known; a batched call has another number of predictions than of
-inputs."""
+"""Why a row is here: the timestamp is NULL or outside the years 1970 to 9999; it is before the year 2000 (seconds that
+were taken for milliseconds); it is more than an hour after the row was read; the payload is not JSON; its shape is none
+that is known; a batched call has another number of predictions than of inputs; the payload is longer than 16 MiB, has
+more than a million values, or the call more than 2,048 inputs; the unpacker failed on it (``detail`` has the error's
+type)."""
 
 QUARANTINE = Table(
     name="quarantine",
@@ -26,6 +31,7 @@ QUARANTINE = Table(
         ("request_time", "timestamp", "When the endpoint received the request (UTC)"),
         ("reason", "string", ", ".join(REASONS)),
         ("detail", "string", "What exactly was wrong; never text of the payload"),
+        ("shape", "string", "Keys and types of the payload that is not understood, never its values"),
         ("request", "string", "Request payload, as text.store allows"),
         ("response", "string", "Response payload, as text.store allows"),
         ("request_chars", "int", "Length of the request payload in characters"),

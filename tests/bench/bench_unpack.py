@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from jobs.runtime import spark_session
-from metrics.unpack.payloads import unpack_payload
+from tests.metrics.unpack.sql_payloads import unpack_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

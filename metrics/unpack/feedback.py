@@ -1,0 +1,145 @@
+"""Ratings of answers, which review apps send to the endpoint that they rate: they land in the same table.
+
+Source: Databricks, "Agent evaluation: feedback" (``text_assessments``, ``retrieval_assessments``), and MLflow's
+assessments (``assessment_name``, ``source``, ``feedback``, ``rationale``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from metrics.unpack.failures import as_code
+from metrics.unpack.mlflow import as_id
+
+__all__ = ["Rating", "ratings"]
+
+_FORMS = ("text_assessments", "retrieval_assessments", "assessments")
+
+MOST = 100
+"""Ratings of one request that are read."""
+
+_VALUES = {
+    **dict.fromkeys(("positive", "yes", "true", "good", "correct", "thumbs_up", "like", "pass"), 1.0),
+    **dict.fromkeys(("negative", "no", "false", "bad", "incorrect", "thumbs_down", "dislike", "fail"), 0.0),
+}
+
+_SOURCES = {
+    "human": "HUMAN",
+    "llm_judge": "LLM_JUDGE",
+    "ai_judge": "LLM_JUDGE",
+    "llm": "LLM_JUDGE",
+    "code": "CODE",
+}
+
+
+@dataclass(slots=True)
+class Rating:
+    """One rating of one answer.
+
+    Attributes:
+        request_id: The request that is rated.
+        name: What is rated, for example ``answer_correct``.
+        value: As a number: 1 for yes and positive, 0 for no and negative; None where it is no such thing.
+        label: As the rating words it, where that is a word.
+        source_type: HUMAN, LLM_JUDGE or CODE; None where it is another.
+        source: Who has rated.
+        comment: What they say about it.
+    """
+
+    request_id: str | None
+    name: str | None
+    value: float | None
+    label: str | None
+    source_type: str | None
+    source: str | None
+    comment: str | None
+
+
+def ratings(body: Any) -> list[Rating] | None:
+    """The ratings that a request holds; None where it is no feedback, but a question to the chatbot."""
+    records = _records(body)
+    if not any(isinstance(record, dict) and any(record.get(name) is not None for name in _FORMS) for record in records[:1]):
+        return None
+    found: list[Rating] = []
+    for record in records:
+        if isinstance(record, dict):
+            found += _of_record(record)
+        if len(found) >= MOST:
+            break
+    return found[:MOST]
+
+
+def _records(body: Any) -> list[Any]:
+    if not isinstance(body, dict):
+        return []
+    if isinstance(body.get("dataframe_records"), list):
+        return list(body["dataframe_records"])
+    table = body.get("dataframe_split")
+    if isinstance(table, dict) and isinstance(table.get("columns"), list) and isinstance(table.get("data"), list):
+        names = [name if isinstance(name, str) else "" for name in table["columns"]]
+        if any(name in _FORMS for name in names):
+            return [dict(zip(names, row, strict=False)) for row in table["data"] if isinstance(row, list)]
+    return []
+
+
+def _of_record(record: dict[str, Any]) -> list[Rating]:
+    request_id = as_id(record.get("request_id")) or as_id(record.get("trace_id"))
+    found: list[Rating] = []
+    for form in _FORMS:
+        assessments = record.get(form)
+        for one in assessments if isinstance(assessments, list) else ():
+            if isinstance(one, dict):
+                source = one.get("source") if isinstance(one.get("source"), dict) else record.get("source")
+                found += _of_assessment(one, request_id, source)
+    return found
+
+
+def _of_assessment(one: dict[str, Any], request_id: str | None, source: Any) -> list[Rating]:
+    source = source if isinstance(source, dict) else {}
+    kind = source.get("source_type", source.get("type"))
+    source_type = _SOURCES.get(str(kind).lower())
+    user = as_id(source.get("source_id", source.get("id")))
+    comment = _text(one.get("free_text_comment")) or _text(one.get("rationale"))
+
+    def rating(name: Any, value: Any, why: Any = None) -> Rating:
+        number, label = _value(value)
+        named = as_code(name) if isinstance(name, str) else None
+        return Rating(request_id, named, number, label, source_type, user, _text(why) or comment)
+
+    rated = one.get("ratings")
+    if isinstance(rated, dict) and rated:
+        return [
+            rating(name, value.get("value"), value.get("rationale")) if isinstance(value, dict) else rating(name, value)
+            for name, value in rated.items()
+        ]
+    for form in ("feedback", "expectation"):
+        if isinstance(one.get(form), dict) and "value" in one[form]:
+            return [rating(one.get("assessment_name", one.get("name")), one[form]["value"])]
+    return [rating(None, None)] if comment is not None else []
+
+
+def _value(value: Any) -> tuple[float | None, str | None]:
+    """A rating as a number and as a word."""
+    if isinstance(value, bool):
+        return float(value), str(value).lower()
+    if isinstance(value, int | float):
+        return (float(value) if abs(value) < 1e15 and math.isfinite(value) else None), None
+    if not isinstance(value, str):
+        return None, None
+    word = value.strip()
+    number = _VALUES.get(word.lower())
+    if number is None:
+        try:
+            number = float(word) if len(word) <= 20 else None
+        except ValueError:
+            number = None
+        if number is not None and not math.isfinite(number):
+            number = None
+    code = as_code(word.replace(" ", "_"))
+    return number, code if code != "error" or word == "error" else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None

@@ -1,0 +1,354 @@
+"""Messages and their contents, as all chat protocols have them in one form or another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from metrics.unpack.shapes import Input, UnreadableError
+
+__all__ = ["as_json", "chat", "content_text", "last_answered", "looks_like_messages", "opened", "role_of", "said_by", "spoken", "text_input"]
+
+USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+
+_ROLES = {
+    "user": USER,
+    "human": USER,
+    "humanmessage": USER,
+    "humanmessagechunk": USER,
+    "assistant": ASSISTANT,
+    "ai": ASSISTANT,
+    "aimessage": ASSISTANT,
+    "aimessagechunk": ASSISTANT,
+    "model": ASSISTANT,
+    "chatbot": ASSISTANT,
+    "system": SYSTEM,
+    "systemmessage": SYSTEM,
+    "systemmessagechunk": SYSTEM,
+    "developer": SYSTEM,
+    "tool": "tool",
+    "toolmessage": "tool",
+    "toolmessagechunk": "tool",
+    "function": "function",
+    "functionmessage": "function",
+}
+"""Who speaks, by what protocols call it: OpenAI, Anthropic, Gemini (model), Cohere, LangChain (human, ai, class names)."""
+
+_REASONING = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
+
+_TOOL_RESULTS = frozenset({"tool_result", "tool-result", "function_call_output", "function_response", "toolResult"})
+
+_NO_TEXT = frozenset(
+    (
+        *("image", "image_url", "image_file", "input_image", "output_image", "audio", "audio_url", "input_audio"),
+        *("output_audio", "video", "video_url", "input_video", "file", "file_url", "input_file", "document", "media"),
+        *("tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "tool-call", "function_call", "functionCall"),
+        *("search_result", "container_upload", "compaction", "non_standard", "cachePoint", "source", "citation"),
+        *_TOOL_RESULTS,
+    )
+)
+"""``type`` of parts that are known to hold no text of the speaker."""
+
+_NO_TEXT_KEYS = (
+    *("image_url", "input_audio", "image", "audio", "video", "document", "file", "toolUse", "toolResult"),
+    *("reasoningContent", "cachePoint", "inlineData", "inline_data", "fileData", "file_data", "functionCall"),
+    *("function_call", "functionResponse", "function_response", "executableCode", "codeExecutionResult"),
+    *("executable_code", "code_execution_result", "searchResult", "json", "SYSTEM_CACHE_POINT", "audioTranscript"),
+)
+"""Keys of parts without a ``type`` (Bedrock, Gemini) that are known to hold no text of the speaker."""
+
+_DEPTH = 4
+"""Levels of parts within parts that are read."""
+
+
+class _Unknown:
+    """A part that nothing is known of."""
+
+
+def content_text(content: Any, joint: str = "") -> str | None:
+    """The text of a message's content: a string, a part, or a list of parts; None where it has none.
+
+    Args:
+        content: As the payload has it.
+        joint: What stands between the text parts.
+
+    Raises:
+        UnreadableError: It has no text, and something in it is of no known form.
+    """
+    if content is None or isinstance(content, str):
+        return content
+    texts, unknown = _texts(content, _DEPTH)
+    if texts:
+        return texts[0] if len(texts) == 1 else joint.join(texts)
+    if unknown:
+        raise UnreadableError
+    return None
+
+
+def _texts(content: Any, depth: int) -> tuple[list[str], bool]:
+    """Texts of a content's parts in order, and whether one of the parts is of no known form."""
+    texts: list[str] = []
+    unknown = False
+    for part in content if isinstance(content, list) else (content,):
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            found = _part(part, depth)
+            if isinstance(found, str):
+                texts.append(found)
+            elif isinstance(found, list):
+                texts += found
+            unknown |= found is _Unknown
+        else:
+            unknown |= part is not None
+    return texts, unknown
+
+
+def _part(part: dict[str, Any], depth: int) -> Any:
+    """Text or texts of a part, None where it is known to have none, _Unknown where nothing is known of it."""
+    kind = part.get("type")
+    if kind in _REASONING or part.get("thought") is True:
+        return None
+    if kind in _TOOL_RESULTS:
+        return None
+    text = part.get("text")
+    if isinstance(text, str):
+        return text
+    if isinstance(text, dict):
+        text = text.get("value") if "value" in text else text.get("text")
+        return text if isinstance(text, str) else _Unknown
+    for key in ("refusal", "transcript", "value"):
+        if isinstance(part.get(key), str):
+            return part[key]
+    if isinstance(kind, str) and (kind in _NO_TEXT or kind.endswith(("_tool_result", "_tool_use", "_call"))):
+        return None
+    for key in ("parts", "citationsContent", "guardContent", "content"):
+        inner = part.get(key)
+        if isinstance(inner, str) and key == "content":
+            return inner
+        if isinstance(inner, dict | list) and depth:
+            inner = inner.get("content", inner) if key == "citationsContent" and isinstance(inner, dict) else inner
+            texts, unknown = _texts(inner, depth - 1)
+            return texts or (_Unknown if unknown else None)
+    if "text" in part and text is None:
+        return None
+    return None if any(key in part for key in _NO_TEXT_KEYS) else _Unknown
+
+
+def as_json(value: Any) -> str:
+    """A JSON value as compact text.
+
+    Raises:
+        UnreadableError: It is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # half of a character, or more than 254 levels
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError as error:
+            raise UnreadableError from error
+
+
+def spoken(message: dict[str, Any]) -> str | None:
+    """What an agent's message tells the user: its content, else its refusal, else the transcript of its voice.
+
+    A content that is a JSON object is an answer in JSON.
+
+    Raises:
+        UnreadableError: The content is of no known form.
+    """
+    content = message.get("content")
+    if isinstance(content, dict):
+        texts, unknown = _texts(content, _DEPTH)
+        text = as_json(content) if unknown else "".join(texts) if texts else None
+    else:
+        text = content_text(content)
+    if text:
+        return text
+    if isinstance(message.get("refusal"), str) and message["refusal"]:
+        return str(message["refusal"])
+    audio = message.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+        return str(audio["transcript"])
+    return text
+
+
+def opened(message: Any) -> Any:
+    """A message that LangChain has serialised, without its envelope.
+
+    Source: langchain_core.load.dumps (``lc``, ``id``, ``kwargs``) and langchain_core.messages.messages_to_dict (``data``).
+    """
+    if isinstance(message.get("kwargs"), dict) and isinstance(message.get("id"), list) and message["id"]:
+        return {"type": str(message["id"][-1]), **message["kwargs"]}
+    if isinstance(message.get("data"), dict) and "content" in message["data"] and "content" not in message:
+        return {"type": message.get("type"), **message["data"]}
+    return message
+
+
+def role_of(message: dict[str, Any]) -> str | None:
+    """Who speaks: ``user``, ``assistant``, ``system``, ``tool``, ``function``, or as the message words it.
+
+    None where it names nobody. The ``type`` of a message that is no role is what it is: an item of another kind.
+    """
+    role = message.get("role")
+    if not isinstance(role, str):
+        role = message.get("type")
+        if not isinstance(role, str) or role in ("message", "chat", "data"):
+            return None
+    return _ROLES.get(role) or _ROLES.get(role.lower(), role)
+
+
+def _message(message: Any) -> tuple[str | None, str | None, Any]:
+    """Who speaks as the context has it, who it is, and the content.
+
+    Raises:
+        UnreadableError: It is no message.
+    """
+    if isinstance(message, dict):
+        if "content" not in message:
+            message = opened(message)
+        named = message.get("role")
+        role = role_of(message)
+        if isinstance(named, str):
+            shown: str | None = "assistant" if named == "model" else named
+        else:
+            shown = role
+        if "content" in message:
+            return shown, role, message["content"]
+        if role in _TEXT_ITEMS:  # a user's part in a message's place
+            return USER, USER, message.get("text")
+        for key in ("parts", "text", "message"):
+            if message.get(key) is not None:
+                return shown, role, message[key]
+        if role is None and not isinstance(message.get("type"), str):
+            raise UnreadableError
+        return shown, role, None
+    if isinstance(message, str):
+        return USER, USER, message
+    if isinstance(message, list) and len(message) == 2 and isinstance(message[0], str):
+        role = _ROLES.get(message[0].lower())
+        if role is not None:
+            return role, role, message[1]
+    raise UnreadableError
+
+
+_TEXT_ITEMS = ("text", "input_text")
+
+_ITEMS = ("reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython")
+
+
+def _is_known(role: str | None) -> bool:
+    """Whether a role, or the kind of an item in its place, is one that is not the user's for sure."""
+    return role is None or role in _SAID or role in _ITEMS or role.endswith(("_call", "_output", "_request", "_response"))
+
+
+_SAID = frozenset(_ROLES.values())
+
+
+def _is_tool_results(content: Any) -> bool:
+    """Whether a content has nothing but what tools gave back."""
+    if not isinstance(content, list) or not content:
+        return False
+    found = False
+    for part in content:
+        if not isinstance(part, dict):
+            return False
+        if part.get("type") in _TOOL_RESULTS or any(
+            key in part for key in ("toolResult", "functionResponse", "function_response")
+        ):
+            found = True
+        elif "cachePoint" not in part and not str(part.get("type")).endswith("_tool_result"):
+            return False
+    return found
+
+
+def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
+    """A conversation: what the user said last, all messages, and the system's texts.
+
+    What has no role was said by the user.
+
+    Args:
+        messages: Objects, ``[role, content]`` pairs or bare strings.
+        system: What the system says where that stands beside the messages: a string, a part or a list of parts.
+
+    Raises:
+        UnreadableError: A message, or a content, is of no known form.
+    """
+    found = Input(messages=[])
+    assert found.messages is not None
+    unknown = False
+    if system is not None:
+        text = content_text(system, "\n")
+        if text is not None:
+            found.system.append(text)
+            found.messages.append({"role": SYSTEM, "content": text})
+    for one in messages:
+        shown, role, content = _message(one)
+        text = content if content is None or isinstance(content, str) else content_text(content, "\n")
+        entry: dict[str, str] = {}
+        if shown is not None:
+            entry["role"] = shown
+        if text is not None:
+            entry["content"] = text
+        found.messages.append(entry)
+        if role == USER or (role is None and text is not None):
+            if isinstance(content, list) and _is_tool_results(content):
+                continue
+            found.prompt = text
+            found.turn += 1
+        elif role == SYSTEM:
+            if text is not None:
+                found.system.append(text)
+        elif role not in _SAID:
+            unknown |= not _is_known(role)
+    if unknown and not found.turn:  # nobody knows whether the user said it
+        raise UnreadableError
+    return found
+
+
+def text_input(text: str | None) -> Input:
+    """An input that is one text; None for one whose text is not there (token ids, an empty cell)."""
+    if text is None:
+        return Input(messages=[])
+    return Input(prompt=text, messages=[{"role": USER, "content": text}], turn=1)
+
+
+def looks_like_messages(value: Any) -> bool:
+    """Whether a value is a list of messages that say who speaks."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(one, dict)
+            and (isinstance(one.get("role"), str) or _ROLES.get(str(opened(one).get("type")).lower()) is not None)
+            for one in value
+        )
+    )
+
+
+def said_by(message: Any) -> str | None:
+    """Who speaks; None where it is no message, or names nobody."""
+    return role_of(opened(message)) if isinstance(message, dict) else None
+
+
+def last_answered(messages: list[Any]) -> str | None:
+    """What the agent's last message says; the last message's where none is marked as the agent's.
+
+    Raises:
+        UnreadableError: It is of no known form.
+    """
+    last = next((one for one in reversed(messages) if said_by(one) == ASSISTANT), None)
+    if last is None:
+        last = messages[-1] if messages else None
+    if last is None:
+        return None
+    if isinstance(last, dict):
+        message = opened(last)
+        if "content" not in message and isinstance(message.get("parts"), list):
+            return content_text(message["parts"])
+        return spoken(message)
+    return content_text(_message(last)[2])

@@ -1,0 +1,214 @@
+"""MLflow's and Databricks' protocols: the scoring protocol, ChatAgent and SplitChat.
+
+Source: MLflow, "Deploy MLflow models" (``dataframe_split``, ``dataframe_records``, ``inputs``, ``instances``,
+``predictions``), ``mlflow.types.agent`` (ChatAgent) and ``mlflow.models.rag_signatures`` (SplitChat).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metrics.unpack import messages
+from metrics.unpack.openai import limited
+from metrics.unpack.shapes import Answer, Call, Family, Input, UnreadableError
+from metrics.unpack.usage import last_counts
+
+__all__ = ["CHAT_AGENT", "SCORING", "SPLIT_CHAT", "as_id", "inputs_of", "person", "record_of"]
+
+PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
+"""What custom models call what they are asked, in the order in which they are looked at."""
+
+_DEPTH = 4
+"""Envelopes around an input that are opened."""
+
+
+def _scoring_request(body: Any) -> Call | None:
+    """Rows of a table, or a list: an input each."""
+    if not isinstance(body, dict):
+        return None
+    if isinstance(body.get("dataframe_split"), dict):
+        return Call(inputs_of(_table_rows(body["dataframe_split"])))
+    if isinstance(body.get("dataframe_records"), list):
+        return Call(inputs_of(body["dataframe_records"]))
+    given = body.get("inputs")
+    if given is None:
+        given = body.get("instances")
+    if given is None:
+        return None
+    if isinstance(given, list):
+        if messages.looks_like_messages(given):
+            return Call([messages.chat(given)])
+        return Call(inputs_of(given))
+    if isinstance(given, dict):
+        columns = _columns(given)
+        if columns is not None:
+            return Call(inputs_of(columns))
+    found = record_of(given)
+    if found is None:
+        raise UnreadableError
+    return Call([found])
+
+
+def _table_rows(table: dict[str, Any]) -> list[Any]:
+    """Rows of ``dataframe_split`` as objects; a row of one cell that has no known name is its text.
+
+    Raises:
+        UnreadableError: It is no such table.
+    """
+    names, rows = table.get("columns"), table.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise UnreadableError
+    limited(rows)
+    places = {name: at for at, name in reversed(list(enumerate(names))) if isinstance(name, str)}
+    found: list[Any] = []
+    for row in rows:
+        record = {name: row[at] for name, at in places.items() if at < len(row)}
+        if len(row) == 1 and isinstance(row[0], str) and record_of(record) is None:
+            record = {"text": row[0]}
+        found.append(record)
+    return found
+
+
+def _columns(given: dict[str, Any]) -> list[Any] | None:
+    """Rows of a table by columns, ``{"query": ["…", "…"]}``; None where it is none."""
+    listed = {name: values for name, values in given.items() if isinstance(values, list)}
+    chats = listed.get("messages")
+    if chats is not None:
+        name = "messages" if chats and all(isinstance(chat, list) for chat in chats) else None
+    elif "history" in listed or _is_items(listed.get("input")):
+        name = None
+    else:
+        name = next((name for name in PROMPT_FIELDS if name in listed), None)
+    if name is None:
+        return None
+    others = {key: values for key, values in listed.items() if key not in PROMPT_FIELDS}
+    rows = ({key: values[i] for key, values in others.items() if i < len(values)} for i in range(len(listed[name])))
+    return [row | {name: value} for row, value in zip(rows, limited(listed[name]), strict=True)]
+
+
+def inputs_of(records: list[Any]) -> list[Input]:
+    """Inputs of the records of a call.
+
+    Rows of a table have the same columns: where one of them has a prompt, those with null in its place have none.
+
+    Raises:
+        UnreadableError: They are none, too many, or of no known form.
+    """
+    found = [record_of(record) for record in limited(records)]
+    if all(one is None for one in found):
+        raise UnreadableError
+    if any(one is None and not isinstance(record, dict) for one, record in zip(found, records, strict=True)):
+        raise UnreadableError
+    return [Input(messages=[]) if one is None else one for one in found]
+
+
+def record_of(record: Any, depth: int = _DEPTH) -> Input | None:
+    """One input: a text, or an object with messages, items, a history, or a field that holds the prompt."""
+    if isinstance(record, str):
+        return messages.text_input(record)
+    if not isinstance(record, dict):
+        return None
+    said = record.get("messages")
+    if isinstance(said, str):
+        said = [said]
+    if isinstance(said, list):
+        found = messages.chat(said, system=record.get("system"))
+    elif _is_items(record.get("input")):
+        found = messages.chat(record["input"])
+    elif isinstance(record.get("history"), list) and isinstance(record.get("query"), str):
+        found = messages.chat([*record["history"], {"role": "user", "content": record["query"]}])
+    elif isinstance(record.get("contents"), list):
+        found = messages.chat(record["contents"], system=record.get("systemInstruction"))
+    else:
+        text = inner = None
+        for name in PROMPT_FIELDS:
+            value = record.get(name)
+            if value is None:
+                continue
+            if isinstance(value, str):
+                text = value
+            elif isinstance(value, list):
+                text = messages.content_text(value, "\n") if value else None
+            elif isinstance(value, dict) and depth:
+                inner = record_of(value, depth - 1) or inner
+            if text is not None or inner is not None:
+                break
+        if text is None and inner is None:
+            return None
+        found = inner or messages.text_input(text)
+    found.end_user, found.conversation_id = person(record)
+    return found
+
+
+def _is_items(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(one, dict) and isinstance(one.get("role"), str) for one in value)
+
+
+_PLACES = ("context", "metadata")
+
+
+def person(record: dict[str, Any]) -> tuple[str | None, str | None]:
+    """End user and conversation that an input names, in its context, its metadata or itself."""
+    places = [place for name in _PLACES if isinstance(place := record.get(name), dict)]
+    places.append(record)
+    user = next((found for place in places for name in ("user_id", "user") if (found := as_id(place.get(name)))), None)
+    conversation = next((found for place in places if (found := as_id(place.get("conversation_id")))), None)
+    return user, conversation
+
+
+def as_id(value: Any) -> str | None:
+    """An id, which is a string or a whole number, as text."""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else None
+
+
+def _split_request(body: Any) -> Call | None:
+    """SplitChat: ``query`` with the messages before it."""
+    if not isinstance(body, dict) or not isinstance(body.get("query"), str):
+        return None
+    history = body.get("history")
+    if not isinstance(history, list):
+        return None
+    return Call([messages.chat([*history, {"role": "user", "content": body["query"]}])])
+
+
+def _agent_answer(body: Any) -> Answer | None:
+    """``messages``: the agent's last one."""
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        return None
+    said = body["messages"]
+    if not said:
+        return None
+    finish = body.get("finish_reason")
+    return Answer(messages.last_answered(said), finish, body.get("usage"))
+
+
+def _agent_stream(events: list[Any], call: Call | None) -> Answer | None:
+    """Chunks with a ``delta`` that is a message; the last message's count, and what a tool said is no answer."""
+    if not any(_agent_delta(event) for event in events):
+        return None
+    pieces: list[tuple[Any, str]] = []
+    finish = None
+    for event in events:
+        if not isinstance(event, dict):
+            raise UnreadableError
+        delta = _agent_delta(event)
+        finish = event.get("finish_reason") or finish
+        if delta and delta.get("role", messages.ASSISTANT) == messages.ASSISTANT:
+            text = messages.spoken(delta)
+            if text is not None:
+                pieces.append((delta.get("id"), text))
+    last = pieces[-1][0] if pieces else None
+    text = "".join([piece for of, piece in pieces if of == last]) if pieces else None
+    return Answer(text, finish, last_counts(event.get("usage") for event in events))
+
+
+def _agent_delta(event: Any) -> dict[str, Any] | None:
+    delta = event.get("delta") if isinstance(event, dict) and "choices" not in event else None
+    return delta if isinstance(delta, dict) and ("content" in delta or "tool_calls" in delta) and "type" not in delta else None
+
+
+SCORING = Family("MLflow scoring protocol", _scoring_request)
+CHAT_AGENT = Family("ChatAgent", answer=_agent_answer, stream=_agent_stream)
+SPLIT_CHAT = Family("SplitChat", _split_request)

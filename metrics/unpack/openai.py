@@ -1,0 +1,369 @@
+"""OpenAI's protocols, which most servers speak: chat and text completions, embeddings, and the Responses API.
+
+Source: OpenAI API reference ("Chat", "Completions", "Embeddings", "Responses"); Databricks, "Foundation model REST API
+reference" (content parts in chunks); OpenRouter (``finish_reason: error``), Groq (``x_groq.usage``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from metrics.unpack import messages
+from metrics.unpack.body import Events
+from metrics.unpack.failures import failed_finish
+from metrics.unpack.shapes import MAX_INPUTS, Answer, Call, Family, Input, UnreadableError
+from metrics.unpack.usage import last_counts
+
+__all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "RESPONSES", "token_inputs"]
+
+_MESSAGE_ITEM = "message"
+
+
+def _chat_request(body: Any) -> Call | None:
+    """``messages`` beside options; a system text may stand beside them (Anthropic, Bedrock)."""
+    if not isinstance(body, dict):
+        return None
+    said = body.get("messages")
+    if isinstance(said, str | dict):
+        said = [said]
+    if not isinstance(said, list):
+        return None
+    if said and all(isinstance(one, list) and one and isinstance(one[0], dict) for one in said):
+        return Call([messages.chat(one) for one in limited(said)])  # LangChain: several conversations
+    return Call([messages.chat(said, system=body.get("system"))])
+
+
+def limited(values: list[Any]) -> list[Any]:
+    """The inputs of a call.
+
+    Raises:
+        UnreadableError: They are too many.
+    """
+    if len(values) > MAX_INPUTS:
+        raise UnreadableError("too_large")
+    return values
+
+
+def _choices_answer(body: Any) -> Answer | None:
+    """``choices``: what the one with index 0 says. None of them, or null, is an answer that was filtered."""
+    if not isinstance(body, dict) or "choices" not in body:
+        return None
+    choices = body["choices"]
+    if choices is None:
+        # An object that has other fields than those of a completion is no answer because of a null.
+        return Answer(usage=_usage(body)) if _is_bare(body) else None
+    if not isinstance(choices, list):
+        return None
+    choice = first_choice(choices)
+    if choice is None:
+        return Answer(usage=_usage(body))
+    answer = _choice(choice)
+    if answer is not None:
+        answer.usage = _usage(body)
+    return answer
+
+
+_OTHER_ANSWERS = ("predictions", "output", "content", "messages", "candidates", "message", "result", "answer")
+
+
+def _is_bare(body: dict[str, Any]) -> bool:
+    return all(body.get(name) is None for name in _OTHER_ANSWERS)
+
+
+def _usage(body: dict[str, Any]) -> Any:
+    usage = body.get("usage")
+    if usage is None and isinstance(body.get("x_groq"), dict):
+        usage = body["x_groq"].get("usage")
+    return usage
+
+
+def first_choice(choices: list[Any]) -> Any:
+    """The choice with index 0; None where there is none. What has no index is in order."""
+    if not choices:
+        return None
+    first = choices[0]
+    if not isinstance(first, dict) or first.get("index") in (None, 0):
+        return first
+    return next((one for one in choices if isinstance(one, dict) and one.get("index") == 0), None)
+
+
+def _choice(choice: Any) -> Answer | None:
+    if not isinstance(choice, dict):
+        return None
+    finish = choice.get("finish_reason")
+    error = choice.get("error") or (finish if failed_finish(finish) else None)
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return Answer(messages.spoken(message), finish, error=error)
+    if isinstance(choice.get("text"), str):
+        return Answer(choice["text"], finish, error=error)
+    if "delta" in choice or (finish is None and not error):
+        return None
+    return Answer(None, finish, error=error)  # filtered, or failed before it began
+
+
+def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | None:
+    """Chunks with ``choices``, of chats (``delta``) or text completions (``text``)."""
+    if not any(_is_chunk(event, streamed=isinstance(events, Events)) for event in events):
+        return None
+    several = call is not None and call.kind == "completion" and len(call.inputs) > 1
+    pieces: list[str] = []
+    places: list[Any] = []
+    others: list[str] = []
+    usages: list[Any] = []
+    finish = error = None
+    for event in events:
+        if not isinstance(event, dict):
+            raise UnreadableError
+        if "usage" in event or "x_groq" in event:
+            usages.append(_usage(event))
+        for choice in event.get("choices") or ():
+            if not isinstance(choice, dict):
+                raise UnreadableError
+            at = choice.get("index") or 0
+            if at != 0 and not several:
+                continue
+            if "finish_reason" in choice:
+                finish = choice["finish_reason"] or finish
+            if "error" in choice:
+                error = choice["error"] or error
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                text = delta.get("content")
+                if len(delta) > 1:
+                    others += _beside(delta)
+            else:
+                text = _whole(choice, begun=bool(pieces))
+            if isinstance(text, list | dict):
+                text = messages.content_text(text)
+            if text is not None:
+                pieces.append(text)
+                places.append(at)
+    usage = last_counts(usages)
+    error = error or (finish if failed_finish(finish) else None)
+    if several:
+        assert call is not None
+        texts = _by_prompt(zip(places, pieces, strict=True), len(call.inputs))
+        return [Answer(text, finish, usage, error) for text in texts]
+    said = "".join(pieces) if pieces else None
+    return Answer(said or "".join(others) or said, finish, usage, error)
+
+
+def _beside(delta: dict[str, Any]) -> list[str]:
+    """A piece of a refusal, or of what a voice says, in the content's place."""
+    audio = delta.get("audio")
+    found = delta.get("refusal") or (audio.get("transcript") if isinstance(audio, dict) else None)
+    return [found] if isinstance(found, str) else []
+
+
+def _whole(choice: dict[str, Any], *, begun: bool) -> Any:
+    """A piece of a text completion; or the whole message, with which some servers end a stream, if nothing was said."""
+    text = choice.get("text")
+    if text is None and isinstance(choice.get("message"), dict) and not begun:
+        return messages.spoken(choice["message"])
+    return text if isinstance(text, str) else None
+
+
+def _is_chunk(event: Any, *, streamed: bool) -> bool:
+    """Whether an event is a piece of an answer and not one: a list of whole answers is a batch."""
+    if not isinstance(event, dict) or not isinstance(event.get("choices"), list):
+        return False
+    kind = event.get("object")
+    if isinstance(kind, str) and (kind.endswith(".chunk") or kind == "text_completion"):
+        return True
+    choices = event["choices"]
+    if not choices:
+        return "usage" in event or "prompt_filter_results" in event
+    choice = choices[0]
+    return isinstance(choice, dict) and ("delta" in choice or (streamed and "text" in choice))
+
+
+_MOST_CHOICES = 100_000
+"""A larger index is none."""
+
+
+def _by_prompt(pieces: Iterable[tuple[int, str]], prompts: int) -> list[str | None]:
+    """Of a completion of several prompts the text of each one's first choice.
+
+    Raises:
+        UnreadableError: There is another number of choices than so many for each prompt.
+    """
+    texts: dict[int, list[str]] = {}
+    for at, text in pieces:
+        if not isinstance(at, int) or not 0 <= at <= _MOST_CHOICES:
+            raise UnreadableError("length_mismatch")
+        texts.setdefault(at, []).append(text)
+    number = 1 + max(texts, default=0)
+    if number % prompts:
+        raise UnreadableError("length_mismatch")
+    each = number // prompts
+    return ["".join(texts[i * each]) if i * each in texts else None for i in range(prompts)]
+
+
+def _completion_request(body: Any) -> Call | None:
+    """``prompt``: a text, several, or token ids, of which there is no text to read."""
+    if not isinstance(body, dict):
+        return None
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        system = body.get("system")  # Ollama's generate
+        if isinstance(system, str) and system:
+            return Call([messages.chat([prompt], system=system)], "completion")
+        return Call([messages.text_input(prompt)], "completion")
+    if isinstance(prompt, list) and prompt:
+        ids = token_inputs(prompt)
+        if ids is not None:
+            return Call(ids, "completion")
+        if all(isinstance(one, str) for one in limited(prompt)):
+            return Call([messages.text_input(one) for one in prompt], "completion")
+        raise UnreadableError
+    return None
+
+
+def token_inputs(given: Any) -> list[Input] | None:
+    """Inputs that are token ids: one list of numbers, or several."""
+    if not isinstance(given, list) or not given:
+        return None
+    if all(type(one) is int for one in given):
+        return [Input(messages=[])]
+    if all(isinstance(one, list) and one and all(type(token) is int for token in one) for one in given):
+        return [Input(messages=[]) for _ in limited(given)]
+    return None
+
+
+def several_completions(body: Any, prompts: int) -> list[Answer]:
+    """Of a completion of several prompts what each one's first choice says.
+
+    Raises:
+        UnreadableError: There is another number of choices than so many for each prompt.
+    """
+    choices = body["choices"]
+    if not all(isinstance(choice, dict) for choice in choices):
+        raise UnreadableError
+    if not choices or len(choices) % prompts:
+        raise UnreadableError("length_mismatch")
+    if all(type(choice.get("index")) is int for choice in choices):
+        choices = sorted(choices, key=lambda choice: choice["index"])
+    each = len(choices) // prompts
+    answers = [_choice(choices[i * each]) for i in range(prompts)]
+    if any(answer is None for answer in answers):
+        raise UnreadableError
+    return [answer for answer in answers if answer is not None]
+
+
+def _responses_request(body: Any) -> Call | None:
+    """``input`` of the Responses API: a text, or items; or the texts to embed.
+
+    Only a message is said by somebody: reasoning, a call and its output have their type in the role's place.
+    """
+    if not isinstance(body, dict) or "input" not in body:
+        return None
+    given, system = body["input"], body.get("instructions")
+    if isinstance(given, str):
+        if any(isinstance(body.get(name), str) for name in ("query", "question", "prompt")):
+            return None
+        if isinstance(system, str) and system:
+            return Call([messages.chat([given], system=system)])
+        return Call([messages.text_input(given)])
+    if not isinstance(given, list) or not given:
+        return None
+    if all(isinstance(one, str) for one in given):
+        return Call([messages.text_input(one) for one in limited(given)])
+    if any(isinstance(one, dict) and (one.get("role") or one.get("type")) for one in given):
+        return Call([messages.chat(given, system=system if isinstance(system, str | list) else None)])
+    if token_inputs(given) is not None:
+        return None  # only an embedding is asked for with them: the answer tells
+    return None
+
+
+def _output_answer(body: Any) -> Answer | None:
+    """``output`` items of the Responses API: the last message; calls and reasoning are not said to anyone."""
+    if not isinstance(body, dict) or not isinstance(body.get("output"), list):
+        return None
+    items = body["output"]
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    if items and body.get("object") != "response" and not any(_is_item(item) for item in items):
+        return None
+    return Answer(items_text(items), _status(body), body.get("usage"), _failed(body))
+
+
+def _is_item(item: dict[str, Any]) -> bool:
+    return isinstance(item.get("type"), str) or ("content" in item and "role" in item)
+
+
+def _failed(response: dict[str, Any]) -> Any:
+    return response.get("error") or ("failed" if response.get("status") == "failed" else None)
+
+
+def _status(response: dict[str, Any]) -> Any:
+    details = response.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return reason or response.get("status") or response.get("finish_reason")
+
+
+def items_text(items: Iterable[Any]) -> str | None:
+    """What the last message among output items says; None without one."""
+    last = None
+    for item in items:
+        if isinstance(item, dict) and item.get("type", _MESSAGE_ITEM) == _MESSAGE_ITEM:
+            said = messages.spoken(item)
+            last = said if said is not None else last
+    return last
+
+
+_PIECES = {
+    "response.output_text.delta": "delta",
+    "response.refusal.delta": "delta",
+    "response.output_audio_transcript.delta": "delta",
+    "response.audio.transcript.delta": "delta",
+}
+
+
+def _response_events(events: list[Any], call: Call | None) -> Answer | None:
+    """Events of the Responses API: the response that ends them, else the items that are done, else the pieces."""
+    if not any(isinstance(event, dict) and str(event.get("type")).startswith("response.") for event in events):
+        return None
+    pieces: list[tuple[Any, str]] = []
+    done: list[Any] = []
+    completed = finish = error = None
+    for event in events:
+        if not isinstance(event, dict):
+            raise UnreadableError
+        kind = event.get("type")
+        if kind in _PIECES:
+            if isinstance(event.get("delta"), str):
+                pieces.append((event.get("item_id"), event["delta"]))
+        elif isinstance(event.get("item"), dict) and kind != "response.output_item.added":
+            done.append(event["item"])
+        response = event.get("response")
+        if isinstance(response, dict):
+            if response.get("output"):
+                completed = response["output"]
+            finish = _status(response) or finish
+            error = _failed(response) or error
+    text = items_text(completed) if isinstance(completed, list) else None
+    if text is None:
+        text = items_text(done)
+        begun = pieces[-1][0] if pieces else None
+        # Of a stream that broke off, the last item was begun and is not done.
+        if pieces and (text is None or (begun is not None and all(item.get("id") not in (None, begun) for item in done))):
+            text = "".join([piece for of, piece in pieces if of == begun])
+    usage = last_counts(
+        event["response"].get("usage") if isinstance(event.get("response"), dict) else event.get("usage")
+        for event in events
+    )
+    return Answer(text, finish, usage, error)
+
+
+def is_embeddings(body: Any) -> bool:
+    """Whether an answer is the vectors that were asked for."""
+    data = body.get("data") if isinstance(body, dict) else None
+    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and data[0].get("object") == "embedding"
+
+
+CHAT = Family("OpenAI chat", _chat_request, _choices_answer, _chunks)
+COMPLETIONS = Family("OpenAI completions", _completion_request)
+RESPONSES = Family("OpenAI Responses", _responses_request, _output_answer, _response_events)
+EMBEDDINGS = Family("OpenAI embeddings")
