@@ -83,13 +83,36 @@ def system(content: Any) -> dict[str, Any]:
     return {"role": "system", "content": content}
 
 
-from tests.metrics.unpack.cases import anthropic, gemini, mlflow, openai_chat  # noqa: E402
+from tests.metrics.unpack.cases import (  # noqa: E402
+    anthropic,
+    bedrock,
+    cohere,
+    embeddings,
+    gemini,
+    kinds,
+    langchain,
+    mlflow,
+    ollama,
+    openai_chat,
+    openai_completions,
+    openai_responses,
+    tgi,
+)
 
 FAMILIES = {
     "openai_chat": openai_chat.CASES,
+    "openai_completions": openai_completions.CASES,
+    "openai_responses": openai_responses.CASES,
+    "embeddings": embeddings.CASES,
     "anthropic": anthropic.CASES,
     "gemini": gemini.CASES,
+    "bedrock": bedrock.CASES,
+    "cohere": cohere.CASES,
+    "ollama": ollama.CASES,
+    "tgi": tgi.CASES,
     "mlflow": mlflow.CASES,
+    "langchain": langchain.CASES,
+    "kinds": kinds.CASES,
 }
 CASES: dict[str, Case] = {name: case for cases in FAMILIES.values() for name, case in cases.items()}
 assert len(CASES) == sum(map(len, FAMILIES.values())), "names are unique"
