@@ -52,7 +52,11 @@ def _stream(events: list[Any], call: Call | None) -> Answer | None:
         elif kind == "message_delta":
             usages.append(event.get("usage"))
             finish = (delta.get("stop_reason") if isinstance(delta, dict) else None) or finish
-    return Answer("".join(texts) if texts else None, finish, last_counts(usages))
+    usage = last_counts(usages)
+    text = "".join(texts) if texts else None
+    if text and usage and not any(isinstance(one, dict) and "output_tokens" in one for one in usages[1:]):
+        usage.pop("output_tokens", None)  # that of message_start is of the beginning alone
+    return Answer(text, finish, usage)
 
 
 ANTHROPIC = Family("Anthropic Messages", answer=_answer, stream=_stream)

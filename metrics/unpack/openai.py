@@ -131,7 +131,7 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 text = delta.get("content")
-                if len(delta) > 1:
+                if not text or len(delta) > 1:
                     others += _beside(delta)
             else:
                 text = _whole(choice, begun=bool(pieces))

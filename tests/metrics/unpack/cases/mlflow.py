@@ -307,6 +307,7 @@ CASES: dict[str, Case] = {
         {"error_code": "BAD_REQUEST", "message": json.dumps(GUARDED)},
         [("How do I burn a book?", None)],
         error=True,
+        finish_reason="input_guardrail_triggered",
         status=400,
     ),
     "guardrail: the output was blocked": Case(
@@ -317,6 +318,7 @@ CASES: dict[str, Case] = {
         },
         [(PROMPT, None)],
         error=True,
+        finish_reason="output_guardrail_triggered",
         status=400,
         turn=2,
     ),
