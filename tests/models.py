@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
@@ -38,6 +38,23 @@ def word_tokenizer(*, context: int, classifier: bool = False) -> PreTrainedToken
     tokenizer.train_from_iterator([WORDS, *(f"{word} {word}" for word in WORDS.split())] * 4, trainer)
     names = {"pad_token": special[0]} if classifier else {"bos_token": special[0], "eos_token": special[0]}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **names)
+
+
+def cleaning_tokenizer(*, classifier: bool = False) -> PreTrainedTokenizerFast:
+    """Whole words, as SentencePiece writes them; Cyrillic is cleaned away, and U+FFFD becomes a blank."""
+    names = ["[UNK]", "[CLS]", "[SEP]", "▁", "▁♠", *(f"▁{word}" for word in WORDS.split())]
+    tokenizer = Tokenizer(models.WordLevel({name: at for at, name in enumerate(dict.fromkeys(names))}, "[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex("\\p{Cyrillic}"), ""), normalizers.Replace("\ufffd", " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if classifier:
+        ends = [("[CLS]", 1), ("[SEP]", 2)]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    context = CLASSIFIER_CONTEXT if classifier else LM_CONTEXT
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=context, unk_token="[UNK]", pad_token="[SEP]"
+    )
 
 
 def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> Path:

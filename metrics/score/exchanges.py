@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import takewhile
 from typing import Any
 
 from metrics.score.batching import Circuit, Failed, score_unique
@@ -152,9 +154,10 @@ def score_exchanges(
     """
     n = len(prompts)
     texts = [*prompts, *responses]
-    languages = _languages(scorers, texts)
+    absent = [absence(text) for text in texts]
+    languages = _languages(scorers, texts, absent)
     out = [Failed(NOT_SAMPLED) if sampled and not sampled[i % n] else None for i in range(2 * n)]
-    nothing = [left_out or absence(text) for left_out, text in zip(out, texts, strict=True)]
+    nothing = [left_out or reason for left_out, reason in zip(out, absent, strict=True)]
     none: list[Failed | None] = [Failed(NOT_SAMPLED)] * len(texts)
     toxicity = _per_text(scorers.toxicity, texts, languages, nothing if "toxicity" in only else none)
     grade = _per_text(scorers.readability, texts, languages, nothing if "readability" in only else none)
@@ -190,20 +193,30 @@ def score_exchanges(
     return rows
 
 
+_VISIBLE = re.compile(
+    # Control characters, spaces, format characters (Cf), and all that Unicode wants ignored where it isn't supported
+    "[^\x00-\x20\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u17b4\u17b5"
+    "\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    # Hangul fillers, the braille pattern without a dot, the null notehead: letters and symbols that are blank
+    "\u115f\u1160\u3164\uffa0\u2800\U0001d159]"
+)
+
+
 def absence(text: str | None) -> Failed | None:
-    """Why a text can't have a score: the log has none, or it is blank. None for a text that can be scored."""
+    """Why a text can't have a score: the log has none, or it shows nothing. None for a text that can be scored."""
     if text is None:
         return Failed(MISSING)
-    return None if text and not text.isspace() else Failed(EMPTY)
+    return None if _VISIBLE.search(text) else Failed(EMPTY)
 
 
 _NO_LANGUAGE = (None, UNDETERMINED)
 
 
-def _languages(scorers: Scorers, texts: Sequence[str | None]) -> list[Any]:
-    """Language code per text; None where there is no text."""
-    found = iter(scorers.language([text for text in texts if text is not None]))
-    codes = [None if text is None else next(found) for text in texts]
+def _languages(scorers: Scorers, texts: Sequence[str | None], absent: Sequence[Failed | None]) -> list[Any]:
+    """Language code per text; None where there is no text, or one that shows nothing."""
+    found = iter(scorers.language([text for text, reason in zip(texts, absent, strict=True) if reason is None]))
+    codes = [None if reason else next(found) for reason in absent]
     return [UNDETERMINED if isinstance(code, Failed) else code for code in codes]
 
 
@@ -249,11 +262,16 @@ def _nll(
     return result
 
 
-def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int], ...]]:
-    """Likelihoods of the parts of each key: a text, or a prompt and its response."""
+def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int] | Failed, ...]]:
+    """Likelihoods of the parts of each key: a text, or a prompt and its response.
+
+    A part without a token has none, and neither has a response after such a prompt.
+    """
     distinct = list(dict.fromkeys(text for key in keys for text in key))
     ids = dict(zip(distinct, scorer.encode(distinct), strict=True))
-    return scorer.score([tuple(ids[text] for text in key) for key in keys])
+    ids = {text: row for text, row in ids.items() if not scorer.nothing.issuperset(row)}
+    found = scorer.score([tuple(ids[text] for text in takewhile(ids.__contains__, key)) for key in keys])
+    return [(*nll, *[Failed(EMPTY)] * (len(key) - len(nll))) for key, nll in zip(keys, found, strict=True)]
 
 
 def _grades(texts: list[str]) -> list[Value]:

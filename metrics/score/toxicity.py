@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, place, tried
+from metrics.score.batching import Failed
+from metrics.score.columns import EMPTY
+from metrics.score.models import (
+    ModelFiles,
+    context_size,
+    ids_of_nothing,
+    load_classifier,
+    load_tokenizer,
+    place,
+    tried,
+)
 from metrics.score.packing import PROBE, Body
 from schemas.errors import ModelError
 
@@ -31,11 +41,21 @@ class ToxicityScorer:
     dtype: str
     """That of the weights, for fingerprints: float32, bfloat16 or int8."""
 
-    def score(self, texts: Sequence[str]) -> list[float]:
-        """Probability of the toxic label, 0 to 1, per text: the maximum over its windows."""
+    @cached_property
+    def nothing(self) -> frozenset[int]:
+        """Token ids that are nothing of a text."""
+        return ids_of_nothing(self.tokenizer, lambda texts: self.windows(texts)[0])
+
+    def score(self, texts: Sequence[str]) -> list[float | Failed]:
+        """Probability of the toxic label, 0 to 1, per text: the maximum over its windows.
+
+        ``Failed`` is a text of which the tokenizer leaves nothing: its score would be that of the special tokens.
+        """
         if not texts:
             return []
-        ids, owner = self.windows(texts)
+        windows = list(zip(*self.windows(texts), strict=True))
+        heard = {at for row, at in windows if not self.nothing.issuperset(row)}
+        ids, owner = [row for row, at in windows if at in heard], [at for _, at in windows if at in heard]
         result = np.zeros(len(texts))
 
         def run(batch: list[int]) -> np.ndarray:
@@ -44,7 +64,7 @@ class ToxicityScorer:
         for batch, probabilities in self.body.batches([len(row) for row in ids], run):
             for position, probability in zip(batch, probabilities, strict=True):
                 result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
-        return [float(value) for value in result]
+        return [float(value) if at in heard else Failed(EMPTY) for at, value in enumerate(result)]
 
     def windows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Token ids, special tokens included, of windows that overlap by a quarter; and which text each is of."""

@@ -58,12 +58,21 @@ def test_one_sentence_among_5000_words_is_found_wherever_it_stands(tmp_path: Pat
     places = [0, 40, 2500, *range(4990, 5001)]
     toxic = [" ".join([*words[:at], sentence, *words[at:]]) for at in places]
     assert toxic[-1].endswith(INSULT)
-    without, *found = scorer.score([civil, *toxic])
+    probabilities: list[Any] = scorer.score([civil, *toxic])
+    without, *found = probabilities
     assert without < 0.05
     assert min(found) > 0.95
     cut = scorer.tokenizer(toxic[-1], truncation=True)["input_ids"]
     alone = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     assert plain(alone, cut) < 0.05, "a classifier that cuts texts does not see it"
+
+
+def test_a_window_of_blanks_counts_among_others(scorer: ToxicityScorer, model: Any) -> None:
+    text = "hello" + " " * 3 * CLASSIFIER_CONTEXT + "you are stupid"
+    windows, _ = scorer.windows([text])
+    blank = scorer.tokenizer(" ")["input_ids"][0]
+    assert [blank] * CLASSIFIER_CONTEXT in windows
+    assert scorer.score([text])[0] == pytest.approx(max(plain(model, row) for row in windows), abs=1e-6)
 
 
 @pytest.mark.parametrize(
