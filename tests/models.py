@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +77,29 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
     return path
 
 
-def new_classifier(tokenizer: PreTrainedTokenizerFast, *, context: int, **settings: Any) -> Any:
-    """A small DistilBERT with random weights and the labels nothate and hate."""
+def new_classifier(
+    tokenizer: PreTrainedTokenizerFast, *, context: int, labels: Sequence[str] = ("nothate", "hate"), **settings: Any
+) -> Any:
+    """A small DistilBERT with random weights."""
     config = DistilBertConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=context,
         n_heads=2,
-        id2label={0: "nothate", 1: "hate"},
-        label2id={"nothate": 0, "hate": 1},
+        id2label=dict(enumerate(labels)),
+        label2id={label: at for at, label in enumerate(labels)},
         **settings,
     )
     return DistilBertForSequenceClassification(config)
 
 
-def save_classifier(path: Path, *, problem_type: str | None = None) -> Path:
+def save_classifier(
+    path: Path, *, problem_type: str | None = None, labels: Sequence[str] = ("nothate", "hate")
+) -> Path:
     """Two layers, which know nothing."""
     tokenizer = word_tokenizer(context=CLASSIFIER_CONTEXT, classifier=True)
     torch.manual_seed(1)
     sizes = {"dim": 16, "n_layers": 2, "hidden_dim": 32, "initializer_range": 0.5}
-    model = new_classifier(tokenizer, context=CLASSIFIER_CONTEXT, problem_type=problem_type, **sizes)
+    model = new_classifier(tokenizer, context=CLASSIFIER_CONTEXT, labels=labels, problem_type=problem_type, **sizes)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -105,7 +110,7 @@ def train_classifier(path: Path, *, context: int = 64) -> Path:
     tokenizer = word_tokenizer(context=context, classifier=True)
     torch.manual_seed(3)
     draw = random.Random(3)
-    without_chance = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
+    without_chance: dict[str, Any] = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
     model = new_classifier(tokenizer, context=context, dim=32, n_layers=1, hidden_dim=64, **without_chance)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(150):

@@ -41,3 +41,4 @@ class ScorerSettings:
     tokenizer: str | None = None
     device: str = "auto"
     tracking_uri: str | None = None
+    toxicity_activation: str = "auto"

@@ -35,7 +35,7 @@ from metrics.score.models import (
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
 from metrics.score.readability import LANGUAGE as READABILITY
 from metrics.score.readability import flesch_kincaid
-from metrics.score.toxicity import load_toxicity
+from metrics.score.toxicity import activation_doubt, is_multi_label, load_toxicity
 
 Value = float | Failed
 
@@ -66,7 +66,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Scorers:
-    """Loaded scorers and, per column that they fill, their fingerprint."""
+    """Loaded scorers, per column that they fill their fingerprint, and what the user may have meant otherwise."""
 
     perplexity: Scorer
     toxicity: Scorer
@@ -74,6 +74,7 @@ class Scorers:
     language: Scorer
     tokens: Scorer
     fingerprints: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=2)
@@ -92,16 +93,20 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
     causal = find_model(settings.perplexity_model, tracking_uri=settings.tracking_uri)
     classifier = find_model(settings.toxicity_model, tracking_uri=settings.tracking_uri)
     perplexity = load_perplexity(causal, device, settings.perplexity_dtype)
-    toxicity = load_toxicity(classifier, settings.toxicity_label, device, settings.toxicity_dtype)
+    label, activation = settings.toxicity_label, settings.toxicity_activation
+    toxicity = load_toxicity(classifier, label, device, settings.toxicity_dtype, activation)
+    doubt = activation_doubt(toxicity.config, label, classifier.reference) if activation == "auto" else None
     tokenizer = perplexity.tokenizer
     if settings.tokenizer:
         tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer, tracking_uri=settings.tracking_uri))
     versions = library_versions("torch", "transformers")
     nll = f"{causal.name} {perplexity.dtype} window={perplexity.context} stride={perplexity.context // 2} {versions}"
     probability = (
-        f"{classifier.name} label={settings.toxicity_label} {toxicity.dtype} window={toxicity.context} "
+        f"{classifier.name} label={label} {toxicity.dtype} window={toxicity.context} "
         f"overlap={toxicity.context // 4} {versions}"
     )
+    if toxicity.multi_label != is_multi_label(toxicity.config):
+        probability += f" activation={activation}"
     grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen', 'py3langid')}"
     marks = {
         "perplexity": nll + _language_mark(settings.perplexity_language),
@@ -120,6 +125,7 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
         language=Scorer(detect_languages),
         tokens=Scorer(count_tokens),
         fingerprints=fingerprints,
+        warnings=(doubt,) if doubt else (),
     )
 
 

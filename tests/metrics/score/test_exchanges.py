@@ -17,6 +17,7 @@ from metrics.hashes import keyed_hash
 from metrics.score.batching import Circuit, Failed
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.exchanges import Scorer, Scorers, absence, load_scorers, score_exchanges
+from metrics.score.models import find_model, library_versions
 from schemas.scores import SCORED_COLUMNS
 from tests.models import cleaning_tokenizer, save_classifier, save_language_model
 
@@ -165,6 +166,32 @@ def test_fingerprints_name_the_model_and_what_changes_its_scores(scorers: Scorer
     assert "label=hate" in scorers.fingerprints["prompt_toxicity"]
     assert "textstat=0.7.13" in scorers.fingerprints["prompt_flesch_kincaid"]
     assert "py3langid=" in scorers.fingerprints["prompt_flesch_kincaid"]
+
+
+@pytest.mark.parametrize("problem_type", [None, "single_label_classification", "multi_label_classification"])
+@pytest.mark.parametrize("labels", [["nothate", "hate"], ["hate", "threat", "insult"]], ids=len)
+def test_an_activation_that_is_not_the_models_own_is_in_the_fingerprint(
+    language_model: Path, tmp_path: Path, problem_type: str | None, labels: list[str]
+) -> None:
+    folder = str(save_classifier(tmp_path, problem_type=problem_type, labels=labels))
+    settings = ScorerSettings(str(language_model), folder, "hate", toxicity_language="en")
+    own, other = ("sigmoid", "softmax") if problem_type and problem_type.startswith("multi") else ("softmax", "sigmoid")
+    auto = load_scorers(settings)
+    known = library_versions("torch", "transformers")
+    language = f" language=en {library_versions('py3langid')}"
+    plain = f"{find_model(folder).name} label=hate float32 window=16 overlap=4 {known}"
+    assert auto.fingerprints["prompt_toxicity"] == plain + language
+    same = load_scorers(replace(settings, toxicity_activation=own))
+    assert same.fingerprints == auto.fingerprints
+    assert same.toxicity(["hello"]) == auto.toxicity(["hello"])
+    changed = load_scorers(replace(settings, toxicity_activation=other))
+    assert changed.fingerprints["response_toxicity"] == f"{plain} activation={other}{language}"
+    assert changed.fingerprints["response_perplexity"] == auto.fingerprints["response_perplexity"]
+    assert changed.toxicity(["hello"]) != auto.toxicity(["hello"])
+
+    is_open = problem_type is None and len(labels) > 2
+    assert (len(auto.warnings), same.warnings, changed.warnings) == (int(is_open), (), ())
+    assert all("(hate, threat, insult)" in one and "scoring.toxicity.activation" in one for one in auto.warnings)
 
 
 def test_the_language_of_a_scorer_is_in_its_fingerprint(language_model: Path, classifier: Path) -> None:
