@@ -198,8 +198,11 @@ def _existing(path: Path) -> Path | None:
 
 
 def _models(spark: SparkSession, config: Config) -> Iterator[Finding]:
-    for fingerprint in sorted(set(check_scorers(spark, scorer_settings(config)).values())):
+    fingerprints, warnings = check_scorers(spark, scorer_settings(config))
+    for fingerprint in sorted(set(fingerprints.values())):
         yield Finding("models", WELL, fingerprint)
+    for warning in warnings:
+        yield Finding("models", WARNING, warning)
 
 
 def _slices(spark: SparkSession, config: Config) -> Iterator[Finding]:

@@ -29,18 +29,18 @@ from tqdm import tqdm
 from jobs.locks import POLL_SECONDS, Locks, step
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
+    checked_scorers,
     create_tables,
     sampled,
     score_errors,
     score_exchanges,
-    scorer_settings,
     unpack_rows,
 )
 from jobs.slicing import write_sliced
 from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
-from metrics.score.udf import check_scorers, with_hashes
+from metrics.score.udf import with_hashes
 from metrics.unpack.dialects import on_days
 from metrics.unpack.arrow import explode_exchanges
 from schemas.config import Config
@@ -84,7 +84,7 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     Raises:
         ModelError: A scoring model can't be loaded.
     """
-    fingerprints = check_scorers(spark, scorer_settings(config))
+    fingerprints = checked_scorers(spark, config)
     create_tables(spark, config)
     scores = read_table(spark, SCORES, config.output)
     is_stale = reduce(or_, _stale(config, fingerprints))

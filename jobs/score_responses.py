@@ -94,7 +94,7 @@ def start(
     common_rows(source, config)  # what can't be read is said before anything is written
     families()
     check_slices(spark, config)
-    check_scorers(spark, scorer_settings(config))  # what can't be loaded is said before anything is written
+    checked_scorers(spark, config)  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
     if locks:
         locks.begin()
@@ -138,7 +138,20 @@ def scorer_settings(config: Config) -> ScorerSettings:
         tokenizer=scoring.tokenizer,
         device=scoring.device,
         tracking_uri=config.mlflow.tracking_uri,
+        toxicity_activation=scoring.toxicity.activation,
     )
+
+
+def checked_scorers(spark: SparkSession, config: Config) -> dict[str, str]:
+    """Fingerprint per column, of scorers that a worker has loaded; the log says what of them may be meant otherwise.
+
+    Raises:
+        ModelError: One of them can't be found or loaded.
+    """
+    fingerprints, warnings = check_scorers(spark, scorer_settings(config))
+    for warning in warnings:
+        LOG.warning("%s", warning)
+    return fingerprints
 
 
 def score_batch(
@@ -363,7 +376,7 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     Returns:
         Rows ``tried`` (those that the source still has) and ``scored`` (those that left quarantine).
     """
-    check_scorers(spark, scorer_settings(config))
+    checked_scorers(spark, config)
     create_tables(spark, config)
     output, now = config.output, datetime.now(UTC)
     held = read_table(spark, QUARANTINE, output).select("source_row_hash", "checkpoint_id", "batch_id")

@@ -206,6 +206,8 @@ class PerplexityModel(Settings):
 class ToxicityModel(Settings):
     """Sequence classifier that scores toxicity, the label that means toxic, and the threshold of the rates.
 
+    ``activation`` makes probabilities of its logits: softmax where its labels exclude each other, sigmoid where each
+    has a probability of its own; auto: what the model's configuration says.
     Also the type that it computes with, and the language that it was made for, if it says nothing of others.
     """
 
@@ -213,6 +215,7 @@ class ToxicityModel(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     language: Language | None = None
     label: str = "hate"
+    activation: Literal["auto", "softmax", "sigmoid"] = "auto"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 

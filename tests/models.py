@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
@@ -40,6 +41,23 @@ def word_tokenizer(*, context: int, classifier: bool = False) -> PreTrainedToken
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **names)
 
 
+def cleaning_tokenizer(*, classifier: bool = False) -> PreTrainedTokenizerFast:
+    """Whole words, as SentencePiece writes them; Cyrillic is cleaned away, and U+FFFD becomes a blank."""
+    names = ["[UNK]", "[CLS]", "[SEP]", "▁", "▁♠", *(f"▁{word}" for word in WORDS.split())]
+    tokenizer = Tokenizer(models.WordLevel({name: at for at, name in enumerate(dict.fromkeys(names))}, "[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex("\\p{Cyrillic}"), ""), normalizers.Replace("\ufffd", " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if classifier:
+        ends = [("[CLS]", 1), ("[SEP]", 2)]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    context = CLASSIFIER_CONTEXT if classifier else LM_CONTEXT
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=context, unk_token="[UNK]", pad_token="[SEP]"
+    )
+
+
 def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> Path:
     """A two-layer GPT-2 with random weights, or with all weights zero: then perplexity is the vocabulary's size."""
     tokenizer = word_tokenizer(context=LM_CONTEXT)
@@ -59,25 +77,29 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
     return path
 
 
-def new_classifier(tokenizer: PreTrainedTokenizerFast, *, context: int, **settings: Any) -> Any:
-    """A small DistilBERT with random weights and the labels nothate and hate."""
+def new_classifier(
+    tokenizer: PreTrainedTokenizerFast, *, context: int, labels: Sequence[str] = ("nothate", "hate"), **settings: Any
+) -> Any:
+    """A small DistilBERT with random weights."""
     config = DistilBertConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=context,
         n_heads=2,
-        id2label={0: "nothate", 1: "hate"},
-        label2id={"nothate": 0, "hate": 1},
+        id2label=dict(enumerate(labels)),
+        label2id={label: at for at, label in enumerate(labels)},
         **settings,
     )
     return DistilBertForSequenceClassification(config)
 
 
-def save_classifier(path: Path, *, problem_type: str | None = None) -> Path:
+def save_classifier(
+    path: Path, *, problem_type: str | None = None, labels: Sequence[str] = ("nothate", "hate")
+) -> Path:
     """Two layers, which know nothing."""
     tokenizer = word_tokenizer(context=CLASSIFIER_CONTEXT, classifier=True)
     torch.manual_seed(1)
     sizes = {"dim": 16, "n_layers": 2, "hidden_dim": 32, "initializer_range": 0.5}
-    model = new_classifier(tokenizer, context=CLASSIFIER_CONTEXT, problem_type=problem_type, **sizes)
+    model = new_classifier(tokenizer, context=CLASSIFIER_CONTEXT, labels=labels, problem_type=problem_type, **sizes)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -88,7 +110,7 @@ def train_classifier(path: Path, *, context: int = 64) -> Path:
     tokenizer = word_tokenizer(context=context, classifier=True)
     torch.manual_seed(3)
     draw = random.Random(3)
-    without_chance = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
+    without_chance: dict[str, Any] = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), 0.0)
     model = new_classifier(tokenizer, context=context, dim=32, n_layers=1, hidden_dim=64, **without_chance)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(150):

@@ -11,10 +11,10 @@ NO_WORDS = "no_words"
 NOT_FINITE = "not_finite"
 NOT_SAMPLED = "not_sampled"
 TOO_SHORT = "too_short"
-"""Reasons in ``score_errors``: the text is blank; it is in another language than the scorer's; the log has none; it has
-no words; the score is no finite number; ``scoring.sample_rate`` left the request out; the text has no token with
-another before it (models without BOS). ``error:Type`` names an exception, ``circuit_open`` a scorer that always
-fails."""
+"""Reasons in ``score_errors``: the text shows nothing, or the scorer's tokenizer finds no token in it; it is in another
+language than the scorer's; the log has none; it has no words; the score is no finite number; ``scoring.sample_rate``
+left the request out; the text has a token, but none with another before it (models without BOS). ``error:Type`` names
+an exception, ``circuit_open`` a scorer that always fails."""
 
 COLUMNS = {
     "perplexity": (
@@ -41,3 +41,4 @@ class ScorerSettings:
     tokenizer: str | None = None
     device: str = "auto"
     tracking_uri: str | None = None
+    toxicity_activation: str = "auto"

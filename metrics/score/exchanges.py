@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import takewhile
 from typing import Any
 
 from metrics.score.batching import Circuit, Failed, score_unique
@@ -33,7 +35,7 @@ from metrics.score.models import (
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
 from metrics.score.readability import LANGUAGE as READABILITY
 from metrics.score.readability import flesch_kincaid
-from metrics.score.toxicity import load_toxicity
+from metrics.score.toxicity import activation_doubt, is_multi_label, load_toxicity
 
 Value = float | Failed
 
@@ -64,7 +66,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Scorers:
-    """Loaded scorers and, per column that they fill, their fingerprint."""
+    """Loaded scorers, per column that they fill their fingerprint, and what the user may have meant otherwise."""
 
     perplexity: Scorer
     toxicity: Scorer
@@ -72,6 +74,7 @@ class Scorers:
     language: Scorer
     tokens: Scorer
     fingerprints: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=2)
@@ -90,16 +93,20 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
     causal = find_model(settings.perplexity_model, tracking_uri=settings.tracking_uri)
     classifier = find_model(settings.toxicity_model, tracking_uri=settings.tracking_uri)
     perplexity = load_perplexity(causal, device, settings.perplexity_dtype)
-    toxicity = load_toxicity(classifier, settings.toxicity_label, device, settings.toxicity_dtype)
+    label, activation = settings.toxicity_label, settings.toxicity_activation
+    toxicity = load_toxicity(classifier, label, device, settings.toxicity_dtype, activation)
+    doubt = activation_doubt(toxicity.config, label, classifier.reference) if activation == "auto" else None
     tokenizer = perplexity.tokenizer
     if settings.tokenizer:
         tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer, tracking_uri=settings.tracking_uri))
     versions = library_versions("torch", "transformers")
     nll = f"{causal.name} {perplexity.dtype} window={perplexity.context} stride={perplexity.context // 2} {versions}"
     probability = (
-        f"{classifier.name} label={settings.toxicity_label} {toxicity.dtype} window={toxicity.context} "
+        f"{classifier.name} label={label} {toxicity.dtype} window={toxicity.context} "
         f"overlap={toxicity.context // 4} {versions}"
     )
+    if toxicity.multi_label != is_multi_label(toxicity.config):
+        probability += f" activation={activation}"
     grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen', 'py3langid')}"
     marks = {
         "perplexity": nll + _language_mark(settings.perplexity_language),
@@ -118,6 +125,7 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
         language=Scorer(detect_languages),
         tokens=Scorer(count_tokens),
         fingerprints=fingerprints,
+        warnings=(doubt,) if doubt else (),
     )
 
 
@@ -152,9 +160,10 @@ def score_exchanges(
     """
     n = len(prompts)
     texts = [*prompts, *responses]
-    languages = _languages(scorers, texts)
+    absent = [absence(text) for text in texts]
+    languages = _languages(scorers, texts, absent)
     out = [Failed(NOT_SAMPLED) if sampled and not sampled[i % n] else None for i in range(2 * n)]
-    nothing = [left_out or absence(text) for left_out, text in zip(out, texts, strict=True)]
+    nothing = [left_out or reason for left_out, reason in zip(out, absent, strict=True)]
     none: list[Failed | None] = [Failed(NOT_SAMPLED)] * len(texts)
     toxicity = _per_text(scorers.toxicity, texts, languages, nothing if "toxicity" in only else none)
     grade = _per_text(scorers.readability, texts, languages, nothing if "readability" in only else none)
@@ -190,20 +199,30 @@ def score_exchanges(
     return rows
 
 
+_VISIBLE = re.compile(
+    # Control characters, spaces, format characters (Cf), and all that Unicode wants ignored where it isn't supported
+    "[^\x00-\x20\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u17b4\u17b5"
+    "\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    # Hangul fillers, the braille pattern without a dot, the null notehead: letters and symbols that are blank
+    "\u115f\u1160\u3164\uffa0\u2800\U0001d159]"
+)
+
+
 def absence(text: str | None) -> Failed | None:
-    """Why a text can't have a score: the log has none, or it is blank. None for a text that can be scored."""
+    """Why a text can't have a score: the log has none, or it shows nothing. None for a text that can be scored."""
     if text is None:
         return Failed(MISSING)
-    return None if text and not text.isspace() else Failed(EMPTY)
+    return None if _VISIBLE.search(text) else Failed(EMPTY)
 
 
 _NO_LANGUAGE = (None, UNDETERMINED)
 
 
-def _languages(scorers: Scorers, texts: Sequence[str | None]) -> list[Any]:
-    """Language code per text; None where there is no text."""
-    found = iter(scorers.language([text for text in texts if text is not None]))
-    codes = [None if text is None else next(found) for text in texts]
+def _languages(scorers: Scorers, texts: Sequence[str | None], absent: Sequence[Failed | None]) -> list[Any]:
+    """Language code per text; None where there is no text, or one that shows nothing."""
+    found = iter(scorers.language([text for text, reason in zip(texts, absent, strict=True) if reason is None]))
+    codes = [None if reason else next(found) for reason in absent]
     return [UNDETERMINED if isinstance(code, Failed) else code for code in codes]
 
 
@@ -249,11 +268,16 @@ def _nll(
     return result
 
 
-def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int], ...]]:
-    """Likelihoods of the parts of each key: a text, or a prompt and its response."""
+def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int] | Failed, ...]]:
+    """Likelihoods of the parts of each key: a text, or a prompt and its response.
+
+    A part without a token has none, and neither has a response after such a prompt.
+    """
     distinct = list(dict.fromkeys(text for key in keys for text in key))
     ids = dict(zip(distinct, scorer.encode(distinct), strict=True))
-    return scorer.score([tuple(ids[text] for text in key) for key in keys])
+    ids = {text: row for text, row in ids.items() if not scorer.nothing.issuperset(row)}
+    found = scorer.score([tuple(ids[text] for text in takewhile(ids.__contains__, key)) for key in keys])
+    return [(*nll, *[Failed(EMPTY)] * (len(key) - len(nll))) for key, nll in zip(keys, found, strict=True)]
 
 
 def _grades(texts: list[str]) -> list[Value]:

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -159,6 +159,21 @@ def load_tokenizer(files: ModelFiles) -> Any:
         raise ModelError(
             f"model {files.reference}: its tokenizer can't be loaded ({type(error).__name__}). {_HINT}"
         ) from error
+
+
+def ids_of_nothing(tokenizer: Any, encode: Callable[[list[str]], list[list[int]]]) -> frozenset[int]:
+    """Token ids that are nothing of a text: those of an empty text (special tokens, or none) and of a blank.
+
+    Some tokenizers make a blank of characters that they clean away. One that calls the blank unknown calls other
+    characters so, too, and then that token says something.
+
+    Args:
+        tokenizer: Of ``load_tokenizer``.
+        encode: How the scorer gets token ids from it.
+    """
+    nothing, blank = encode(["", " "])
+    unknown = tokenizer.unk_token_id
+    return frozenset(nothing if blank.count(unknown) > nothing.count(unknown) else (*nothing, *blank))
 
 
 def load_causal_lm(files: ModelFiles) -> Any:

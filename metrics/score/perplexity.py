@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from metrics.score.batching import strided_windows
 from metrics.score.models import (
     ModelFiles,
     context_size,
+    ids_of_nothing,
     load_causal_lm,
     load_tokenizer,
     pick_dtype,
@@ -46,6 +48,11 @@ class PerplexityScorer:
     head: Head
     tokenizer: Any
     context: int
+
+    @cached_property
+    def nothing(self) -> frozenset[int]:
+        """Token ids that are nothing of a text."""
+        return ids_of_nothing(self.tokenizer, self.encode)
 
     @property
     def dtype(self) -> str:

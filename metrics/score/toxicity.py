@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from metrics.score.models import ModelFiles, context_size, load_classifier, load_tokenizer, place, tried
+from metrics.score.batching import Failed
+from metrics.score.columns import EMPTY
+from metrics.score.models import (
+    ModelFiles,
+    context_size,
+    ids_of_nothing,
+    load_classifier,
+    load_tokenizer,
+    place,
+    tried,
+)
 from metrics.score.packing import PROBE, Body
 from schemas.errors import ModelError
 
@@ -30,12 +40,29 @@ class ToxicityScorer:
     label: int
     dtype: str
     """That of the weights, for fingerprints: float32, bfloat16 or int8."""
+    multi_label: bool
+    """Whether each label has a probability of its own (sigmoid), or all of them share one (softmax)."""
 
-    def score(self, texts: Sequence[str]) -> list[float]:
-        """Probability of the toxic label, 0 to 1, per text: the maximum over its windows."""
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.body.model.config
+
+    @cached_property
+    def nothing(self) -> frozenset[int]:
+        """Token ids that are nothing of a text."""
+        return ids_of_nothing(self.tokenizer, lambda texts: self.windows(texts)[0])
+
+    def score(self, texts: Sequence[str]) -> list[float | Failed]:
+        """Probability of the toxic label, 0 to 1, per text: the maximum over its windows.
+
+        ``Failed`` is a text of which the tokenizer leaves nothing: its score would be that of the special tokens.
+        """
         if not texts:
             return []
-        ids, owner = self.windows(texts)
+        windows = list(zip(*self.windows(texts), strict=True))
+        heard = {at for row, at in windows if not self.nothing.issuperset(row)}
+        ids, owner = [row for row, at in windows if at in heard], [at for _, at in windows if at in heard]
         result = np.zeros(len(texts))
 
         def run(batch: list[int]) -> np.ndarray:
@@ -44,7 +71,7 @@ class ToxicityScorer:
         for batch, probabilities in self.body.batches([len(row) for row in ids], run):
             for position, probability in zip(batch, probabilities, strict=True):
                 result[owner[position]] = np.maximum(result[owner[position]], probability)  # a NaN stays one
-        return [float(value) for value in result]
+        return [float(value) if at in heard else Failed(EMPTY) for at, value in enumerate(result)]
 
     def windows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Token ids, special tokens included, of windows that overlap by a quarter; and which text each is of."""
@@ -71,8 +98,7 @@ class ToxicityScorer:
     def _probabilities(self, rows: list[list[int]]) -> np.ndarray:
         with torch.inference_mode():
             logits = class_logits(self.body, rows, pooled=self.pooled)
-            multi_label = is_multi_label(self.body.model.config)
-            return label_probability(logits, self.label, multi_label=multi_label).cpu().double().numpy()
+            return label_probability(logits, self.label, multi_label=self.multi_label).cpu().double().numpy()
 
 
 def class_logits(body: Body, rows: Sequence[Sequence[int]], *, pooled: int | None, mixed: bool = False) -> torch.Tensor:
@@ -126,6 +152,21 @@ def is_multi_label(config: Any) -> bool:
     return bool(config.problem_type == "multi_label_classification" or config.num_labels == 1)
 
 
+def activation_doubt(config: Any, label: str, reference: str) -> str | None:
+    """What to tell a user who left the activation to a model whose configuration leaves it open.
+
+    With two labels softmax is nearly always right; more may exclude each other, or not.
+    """
+    if config.problem_type is not None or config.num_labels <= 2:
+        return None
+    names = ", ".join(str(config.id2label[position]) for position in sorted(config.id2label))
+    return (
+        f"model {reference}: its configuration does not say whether its labels ({names}) exclude each other. They are "
+        f"taken to, so that {label} has a share of what all of them have together (softmax). If one text can have "
+        "several labels, set scoring.toxicity.activation to sigmoid; if not, to softmax, and this is not said again."
+    )
+
+
 def find_label(config: Any, label: str, reference: str) -> int:
     """Position of a label by its name, whatever its case.
 
@@ -143,7 +184,9 @@ def find_label(config: Any, label: str, reference: str) -> int:
     return names[label.lower()]
 
 
-def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "float32") -> ToxicityScorer:
+def load_toxicity(
+    files: ModelFiles, label: str, device: str, dtype: str = "float32", activation: str = "auto"
+) -> ToxicityScorer:
     """Load classifier and tokenizer, and find out how to run them fast.
 
     Args:
@@ -152,9 +195,10 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
         device: As torch names it.
         dtype: float32, bfloat16, int8 (dynamic quantisation of the linear layers, CPU only), or auto: bfloat16 where
             the hardware is faster with it.
+        activation: softmax, sigmoid, or auto: the model's own.
 
     Raises:
-        ModelError: They can't be loaded, or there is no such label.
+        ModelError: They can't be loaded, or there is no such label, or softmax has only one to choose from.
     """
     tokenizer = load_tokenizer(files)
     loaded = load_classifier(files)
@@ -166,12 +210,18 @@ def load_toxicity(files: ModelFiles, label: str, device: str, dtype: str = "floa
     with tried(files):
         model = place(loaded, device, dtype)
     position = find_label(model.config, label, files.reference)
+    if activation == "softmax" and model.config.num_labels == 1:
+        raise ModelError(
+            f"model {files.reference}: it has one label, of which softmax makes 1 for every text. "
+            "Set scoring.toxicity.activation to auto."
+        )
+    multi_label = is_multi_label(model.config) if activation == "auto" else activation == "sigmoid"
     body = Body(model, padding, masked=True)
     context = context_size(model, tokenizer)
     probe = tokenizer(list(PROBE), truncation=True, max_length=context, verbose=False)["input_ids"]
     shown = dtype if dtype == "int8" else str(model.dtype).removeprefix("torch.")
     with tried(files):
-        scorer = ToxicityScorer(body, choose_pooled(body, probe), tokenizer, context, position, shown)
+        scorer = ToxicityScorer(body, choose_pooled(body, probe), tokenizer, context, position, shown, multi_label)
         scorer.windows([" word" * (context + 1)])
     return scorer
 

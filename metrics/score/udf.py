@@ -68,11 +68,12 @@ def with_scores(
     return exchanges.withColumn("scored", udf(*(F.col(name) for name in INPUTS)))
 
 
-def check_scorers(spark: SparkSession, settings: ScorerSettings) -> dict[str, str]:
+def check_scorers(spark: SparkSession, settings: ScorerSettings) -> tuple[dict[str, str], list[str]]:
     """Load the scorers in a worker, where they will run: the driver may have neither the GPU nor the memory for them.
 
     Returns:
-        Fingerprint per column, as workers write them: what "auto" means is decided by their hardware.
+        Fingerprint per column, as workers write them: what "auto" means is decided by their hardware. And what of them
+        the user may have meant otherwise: nobody reads the workers' logs.
 
     Raises:
         ModelError: One of them can't be found or loaded.
@@ -82,16 +83,19 @@ def check_scorers(spark: SparkSession, settings: ScorerSettings) -> dict[str, st
         from metrics.score.exchanges import load_scorers
 
         for _ in batches:
+            row: dict[str, Any] = {"fingerprints": {}, "warnings": [], "error": None}
             try:
-                fingerprints, error = dict(load_scorers(settings, _resources()).fingerprints), None
+                scorers = load_scorers(settings, _resources())
+                row |= {"fingerprints": dict(scorers.fingerprints), "warnings": list(scorers.warnings)}
             except ModelError as why:
-                fingerprints, error = {}, str(why)
-            yield pd.DataFrame({"fingerprints": [fingerprints], "error": [error]}, dtype="object")
+                row["error"] = str(why)
+            yield pd.DataFrame([row], dtype="object")
 
-    found = spark.range(0, 1, 1, 1).mapInPandas(load, "fingerprints map<string,string>, error string").collect()[0]
+    columns = "fingerprints map<string,string>, warnings array<string>, error string"
+    found = spark.range(0, 1, 1, 1).mapInPandas(load, columns).collect()[0]
     if found["error"]:
         raise ModelError(found["error"])
-    return dict(found["fingerprints"])
+    return dict(found["fingerprints"]), list(found["warnings"])
 
 
 def _resources() -> int | None:

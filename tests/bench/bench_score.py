@@ -318,7 +318,7 @@ def bench_toxicity(folder: Path, texts: list[str], *, rounds: int, device: str) 
         return [next(one["score"] for one in labels if one["label"] == "LABEL_1") for labels in pipe(some)]
 
     def ours(name: str) -> Run:
-        def run() -> list[float]:
+        def run() -> list[Any]:
             distinct = list(dict.fromkeys(texts))
             scored = dict(zip(distinct, scorers[name].score(distinct), strict=True))
             return [scored[text] for text in texts]

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import math
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 from metrics.hashes import keyed_hash
-from metrics.score.batching import Circuit
+from metrics.score.batching import Circuit, Failed
 from metrics.score.columns import COLUMNS, ScorerSettings
-from metrics.score.exchanges import Scorer, Scorers, load_scorers, score_exchanges
+from metrics.score.exchanges import Scorer, Scorers, absence, load_scorers, score_exchanges
+from metrics.score.models import find_model, library_versions
 from schemas.scores import SCORED_COLUMNS
+from tests.models import cleaning_tokenizer, save_classifier, save_language_model
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +44,71 @@ def test_all_scores_of_a_plain_exchange(scorers: Scorers) -> None:
     assert row["response_flesch_kincaid"] == pytest.approx(-1.45)
 
 
-@pytest.mark.parametrize(("text", "reason"), [(None, "missing"), ("", "empty"), (" \n\t", "empty")])
+@pytest.mark.parametrize(("text", "reason"), [(None, "missing"), ("", "empty"), (" \n\t\u200b", "empty")])
 def test_texts_that_have_no_score_say_why(scorers: Scorers, text: str | None, reason: str) -> None:
     (row,) = score(scorers, ("hello", text))
     assert row["prompt_perplexity"] is not None
     without = [name for name in SCORED_COLUMNS if name.startswith("response")]
     assert [row[name] for name in without] == [None] * len(without)
     assert {name: row["score_errors"][name] for name in without} == dict.fromkeys(without, reason)
+
+
+CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+BLANKS = [
+    *(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in CATEGORIES),
+    *"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2065\u2800\u3164\uffa0\ufff0\U0001d159\U000e0000\U000e0fff",
+    *(chr(code) for first, last in ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for code in range(first, last + 1)),
+]
+"""Characters that show nothing: control characters, spaces, format characters, fillers, selectors, tags."""
+
+
+def test_characters_that_show_nothing_are_no_text() -> None:
+    assert [char for char in BLANKS if absence(char) != Failed("empty")] == []
+    assert absence("".join(BLANKS)) == Failed("empty")
+    shown = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code))[0] in "LNPS"]
+    assert sorted(char for char in shown if absence(char)) == sorted("\u115f\u1160\u3164\uffa0\u2800\U0001d159")
+    assert absence("".join(BLANKS) + "a") is None
+
+
+def test_texts_that_show_nothing_have_neither_score_nor_language(scorers: Scorers) -> None:
+    texts = ["\u200b" * 3000, "\ufeff", "\u00ad\u2060", "\u3164 \uffa0", "\x00\x1b", "\u2800\ufe0f", "\U000e0041" * 20]
+    rows = score(scorers, *((text, text) for text in texts))
+    for row in rows:
+        assert row["score_errors"] == dict.fromkeys(SCORED_COLUMNS, "empty")
+        assert row["language"] is None
+        assert row["counted_output_tokens"] > 0, "they were paid for"
+    english = "How do I restart my cluster when it does not answer any more?"
+    before, after = score(scorers, ("\u200b" * 3000, english), (english, "\u200b" * 3000))
+    assert (before["language"], after["language"]) == ("en", "en")
+    assert before["score_errors"] == dict.fromkeys(
+        (*(name for name in SCORED_COLUMNS if name.startswith("prompt")), "response_perplexity_given_prompt"), "empty"
+    )
+
+
+def test_a_tokenizer_that_finds_nothing_in_a_text_is_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "classifier").mkdir()
+    for folder in (save_language_model(tmp_path / "lm", bos=False), save_classifier(tmp_path / "classifier")):
+        cleaning_tokenizer(classifier=folder.name == "classifier").save_pretrained(folder)
+    scorers = load_scorers(ScorerSettings(str(tmp_path / "lm"), str(tmp_path / "classifier"), "hate"))
+    nothing = ["да", "\ufffd", "да \ufffd да", "да" * 1000, "\ufffd" * 100]
+    text = "the cat sat"
+    (whole,) = score(scorers, (text, text))
+    assert whole["score_errors"] == {}
+    rows = score(scorers, *((one, text) for one in nothing), *((text, one) for one in nothing))
+    grades = ("prompt_flesch_kincaid", "response_flesch_kincaid")
+    of_prompt = ("prompt_toxicity", "prompt_perplexity", "response_perplexity_given_prompt")
+    of_response = (*(name for name in COLUMNS["perplexity"] if name.startswith("response")), "response_toxicity")
+    for row, missing in zip(rows, [of_prompt] * len(nothing) + [of_response] * len(nothing), strict=True):
+        errors = {name: reason for name, reason in row["score_errors"].items() if name not in grades}
+        assert errors == dict.fromkeys(missing, "empty")
+        for name in {*COLUMNS["perplexity"], *COLUMNS["toxicity"]} - set(missing):
+            assert row[name] == pytest.approx(whole[name], rel=1e-5, abs=1e-6)
+    one_token, unknown = score(scorers, (None, "♠"), (None, "♣"))
+    assert one_token["response_toxicity"] is not None
+    assert one_token["score_errors"]["response_perplexity"] == "too_short"
+    assert unknown["response_toxicity"] is not None, "[UNK] is a token of the text"
+    assert unknown["score_errors"]["response_perplexity"] == "too_short"
 
 
 @pytest.mark.parametrize("text", ["a", "\x00", "😀", "x" * 200_000, "<|endoftext|>", "[SEP] [CLS]", "\u202eabc\u202c"])
@@ -105,6 +166,32 @@ def test_fingerprints_name_the_model_and_what_changes_its_scores(scorers: Scorer
     assert "label=hate" in scorers.fingerprints["prompt_toxicity"]
     assert "textstat=0.7.13" in scorers.fingerprints["prompt_flesch_kincaid"]
     assert "py3langid=" in scorers.fingerprints["prompt_flesch_kincaid"]
+
+
+@pytest.mark.parametrize("problem_type", [None, "single_label_classification", "multi_label_classification"])
+@pytest.mark.parametrize("labels", [["nothate", "hate"], ["hate", "threat", "insult"]], ids=len)
+def test_an_activation_that_is_not_the_models_own_is_in_the_fingerprint(
+    language_model: Path, tmp_path: Path, problem_type: str | None, labels: list[str]
+) -> None:
+    folder = str(save_classifier(tmp_path, problem_type=problem_type, labels=labels))
+    settings = ScorerSettings(str(language_model), folder, "hate", toxicity_language="en")
+    own, other = ("sigmoid", "softmax") if problem_type and problem_type.startswith("multi") else ("softmax", "sigmoid")
+    auto = load_scorers(settings)
+    known = library_versions("torch", "transformers")
+    language = f" language=en {library_versions('py3langid')}"
+    plain = f"{find_model(folder).name} label=hate float32 window=16 overlap=4 {known}"
+    assert auto.fingerprints["prompt_toxicity"] == plain + language
+    same = load_scorers(replace(settings, toxicity_activation=own))
+    assert same.fingerprints == auto.fingerprints
+    assert same.toxicity(["hello"]) == auto.toxicity(["hello"])
+    changed = load_scorers(replace(settings, toxicity_activation=other))
+    assert changed.fingerprints["response_toxicity"] == f"{plain} activation={other}{language}"
+    assert changed.fingerprints["response_perplexity"] == auto.fingerprints["response_perplexity"]
+    assert changed.toxicity(["hello"]) != auto.toxicity(["hello"])
+
+    is_open = problem_type is None and len(labels) > 2
+    assert (len(auto.warnings), same.warnings, changed.warnings) == (int(is_open), (), ())
+    assert all("(hate, threat, insult)" in one and "scoring.toxicity.activation" in one for one in auto.warnings)
 
 
 def test_the_language_of_a_scorer_is_in_its_fingerprint(language_model: Path, classifier: Path) -> None:

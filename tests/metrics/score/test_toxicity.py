@@ -58,12 +58,21 @@ def test_one_sentence_among_5000_words_is_found_wherever_it_stands(tmp_path: Pat
     places = [0, 40, 2500, *range(4990, 5001)]
     toxic = [" ".join([*words[:at], sentence, *words[at:]]) for at in places]
     assert toxic[-1].endswith(INSULT)
-    without, *found = scorer.score([civil, *toxic])
+    probabilities: list[Any] = scorer.score([civil, *toxic])
+    without, *found = probabilities
     assert without < 0.05
     assert min(found) > 0.95
     cut = scorer.tokenizer(toxic[-1], truncation=True)["input_ids"]
     alone = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     assert plain(alone, cut) < 0.05, "a classifier that cuts texts does not see it"
+
+
+def test_a_window_of_blanks_counts_among_others(scorer: ToxicityScorer, model: Any) -> None:
+    text = "hello" + " " * 3 * CLASSIFIER_CONTEXT + "you are stupid"
+    windows, _ = scorer.windows([text])
+    blank = scorer.tokenizer(" ")["input_ids"][0]
+    assert [blank] * CLASSIFIER_CONTEXT in windows
+    assert scorer.score([text])[0] == pytest.approx(max(plain(model, row) for row in windows), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -75,16 +84,43 @@ def test_activation(multi_label: bool, expected: float) -> None:
     assert float(label_probability(logits, 1, multi_label=multi_label)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_multi_label_models_use_the_sigmoid(tmp_path: Path) -> None:
-    folder = save_classifier(tmp_path, problem_type="multi_label_classification")
-    scorer = load_toxicity(find_model(str(folder)), "hate", "cpu")
+MULTI, SINGLE = "multi_label_classification", "single_label_classification"
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "activation", "sigmoid"),
+    [
+        (MULTI, 2, "auto", True),
+        (MULTI, 3, "auto", True),
+        (MULTI, 3, "softmax", False),
+        (MULTI, 3, "sigmoid", True),
+        (SINGLE, 3, "auto", False),
+        (SINGLE, 3, "sigmoid", True),
+        (None, 1, "auto", True),
+        (None, 1, "sigmoid", True),
+        (None, 2, "auto", False),
+        (None, 3, "auto", False),
+        (None, 3, "softmax", False),
+        (None, 3, "sigmoid", True),
+    ],
+)
+def test_the_activation_is_the_models_own_or_the_one_that_is_set(
+    tmp_path: Path, problem_type: str | None, labels: int, activation: str, sigmoid: bool
+) -> None:
+    names = ("hate", "threat", "insult")[:labels]
+    folder = save_classifier(tmp_path, problem_type=problem_type, labels=names)
+    scorer = load_toxicity(find_model(str(folder)), "hate", "cpu", activation=activation)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.no_grad():
-        logits = (
-            AutoModelForSequenceClassification.from_pretrained(folder)
-            .eval()(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]]))
-            .logits
-        )
-    assert scorer.score(["hello"])[0] == pytest.approx(float(logits[0, 1].sigmoid()), abs=1e-6)
+        logits = model(input_ids=torch.tensor([scorer.tokenizer("hello")["input_ids"]])).logits[0]
+    expected = logits.sigmoid() if sigmoid else logits.softmax(-1)
+    assert scorer.score(["hello"])[0] == pytest.approx(float(expected[0]), abs=1e-6)
+
+
+def test_softmax_over_one_label_is_refused(tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path, labels=["hate"])
+    with pytest.raises(ModelError, match=r"one label, of which softmax makes 1 .*activation to auto"):
+        load_toxicity(find_model(str(folder)), "hate", "cpu", activation="softmax")
 
 
 def test_a_tokenizer_in_python_gives_the_same_windows(classifier: Path) -> None:
