@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from jobs.ledger import unknown_shapes
 from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.tables import identifier, read_table, table_exists
 from metrics.dashboard.page import LEDGER, page
@@ -23,6 +24,7 @@ from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.model_versions import MODEL_VERSIONS
 from schemas.profile_metrics import PROFILE_METRICS
+from schemas.quarantine import QUARANTINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +186,7 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     html = page(
         page_metrics(spark, config),
         counts,
+        unknown_shape=_unknown_shape(spark, config),
         generated_at=datetime.now(UTC),
         threshold=threshold,
         model_versions=registry,
@@ -197,6 +200,12 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     draft.replace(target)
     LOG.info("page %s", target)
     return target
+
+
+def _unknown_shape(spark: SparkSession, config: Config) -> tuple[str, str, int] | None:
+    """The most frequent shape of payloads that are not understood."""
+    found = unknown_shapes(spark, config, most=1) if table_exists(spark, QUARANTINE, config.output) else []
+    return found[0] if found else None
 
 
 def default_folder(config: Config) -> str:

@@ -9,6 +9,7 @@ One line per check: ok, warning or failed; exits 1 if one failed.
     retention    the source's log and its removed files are kept longer than the time since the last batch plus a day
     tables       those of the monitor that are there, and whether the folders can be written to
     models       each loads, with the labels and the tokenizer that the settings ask for
+    payloads     families of payloads from elsewhere load; the unknown shapes that quarantine has most of
     slices       each expression of slicing_exprs can be used
     hashes       their key is set
 """
@@ -30,6 +31,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from jobs.checkpoints import checkpoint_in_use
+from jobs.ledger import unknown_shapes
 from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
 from jobs.score_responses import HOP, scorer_settings
 from jobs.slicing import check_slices
@@ -38,6 +40,7 @@ from jobs.source_changes import skipped_versions
 from jobs.tables import read_table, table_exists
 from metrics.score.udf import check_scorers
 from metrics.unpack.dialects import detect_dialect
+from metrics.unpack.payloads import FAMILIES, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.errors import MonitorError
@@ -61,6 +64,7 @@ RETENTION = {
 """Delta's properties of what is kept of a table's past, and their defaults."""
 
 RECENT_COMMITS = 1000
+SHAPES_NAMED = 3
 WELL, WARNING, BAD = "ok", "warning", "failed"
 
 
@@ -81,6 +85,7 @@ def examine(spark: SparkSession, config: Config, *, now: datetime) -> list[Findi
         "retention": lambda: _retention(spark, config, now),
         "tables": lambda: _tables(spark, config),
         "models": lambda: _models(spark, config),
+        "payloads": lambda: _payloads(spark, config),
         "slices": lambda: _slices(spark, config),
         "hashes": lambda: _hashes(config),
     }
@@ -203,6 +208,14 @@ def _models(spark: SparkSession, config: Config) -> Iterator[Finding]:
         yield Finding("models", WELL, fingerprint)
     for warning in warnings:
         yield Finding("models", WARNING, warning)
+
+
+def _payloads(spark: SparkSession, config: Config) -> Iterator[Finding]:
+    others = [family.name for family in families() if family not in FAMILIES]
+    yield Finding("payloads", WELL, ", ".join([f"{len(FAMILIES)} families of payloads are read", *others]))
+    if table_exists(spark, QUARANTINE, config.output):
+        for reason, shape, rows in unknown_shapes(spark, config, most=SHAPES_NAMED):
+            yield Finding("payloads", WARNING, f"{rows:,} rows of quarantine have the {reason} {shape}")
 
 
 def _slices(spark: SparkSession, config: Config) -> Iterator[Finding]:

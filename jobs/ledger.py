@@ -127,6 +127,13 @@ def held_in_quarantine(spark: SparkSession, config: Config) -> DataFrame:
     return read_table(spark, QUARANTINE, config.output).select("source_row_hash")
 
 
+def unknown_shapes(spark: SparkSession, config: Config, *, most: int) -> list[tuple[str, str, int]]:
+    """Shapes of payloads that are not understood, the most frequent in ``quarantine`` first: reason, shape, rows."""
+    unknown = read_table(spark, QUARANTINE, config.output).where("reason LIKE 'unknown_%' AND shape IS NOT NULL")
+    counted = unknown.groupBy("reason", "shape").count().orderBy(F.desc("count"), "shape").limit(most)
+    return [(row["reason"], row["shape"], row["count"]) for row in counted.collect()]
+
+
 def but_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
     """The rows but for those that ``forget`` removed: reading the source again does not bring them back."""
     if forgotten is None:

@@ -41,8 +41,8 @@ from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
 from metrics.score.udf import with_hashes
-from metrics.unpack.dialects import on_days
 from metrics.unpack.arrow import explode_exchanges
+from metrics.unpack.dialects import on_days
 from schemas.config import Config
 from schemas.scores import SCORES
 
@@ -133,7 +133,9 @@ def _rescore_day(
     needed = rows.agg(*(F.bool_or(needs).alias(name) for name, needs in stale_of.items())).collect()[0]
     only = tuple(name for name in COLUMNS if needed[name])
     source = on_days(read_source(spark, config), day, day, dialect=config.source.dialect)
-    unpacked = unpack_rows(common_rows(source, config), config, now=datetime.now(UTC)).where(F.col("request_date") == day)
+    unpacked = unpack_rows(common_rows(source, config), config, now=datetime.now(UTC)).where(
+        F.col("request_date") == day
+    )
     exchanges = unpacked.transform(_that_were_scored, stale, key=config.text.secret())
     columns = [column for scorer in only for column in COLUMNS[scorer]]
     scored = (

@@ -57,8 +57,8 @@ from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_ta
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
-from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.arrow import explode_exchanges, unpack_payload
+from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import UnpackSettings, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config

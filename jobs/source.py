@@ -26,8 +26,13 @@ FEED_COLUMNS = ("_change_type", "_commit_version", "_commit_timestamp")
 def source_identifier(source: Source) -> str:
     """The inference table in SQL."""
     if source.path is not None:
-        return f"delta.`{source.path}`"
-    return ".".join(f"`{part}`" for part in (source.table or "").split("."))
+        return f"delta.{quoted(source.path)}"
+    return ".".join(quoted(part) for part in (source.table or "").split("."))
+
+
+def quoted(name: str) -> str:
+    """A name or a path as SQL has it, whatever it holds."""
+    return f"`{name.replace('`', '``')}`"
 
 
 def stream_source(spark: SparkSession, config: Config) -> DataFrame:

@@ -12,7 +12,7 @@ def keyed_hash(text: str | None, key: bytes) -> str | None:
 
 
 def kind_hash(kind: str, data: bytes, key: bytes) -> str:
-    """HMAC-SHA-256 of what is hashed and its kind, in hex: hashes of two kinds are never equal, whatever they are of."""
+    """HMAC-SHA-256 of a kind and what is hashed, in hex: hashes of two kinds are never equal, whatever they are of."""
     return hmac.digest(key, kind.encode() + b"\0" + data, "sha256").hex()
 
 

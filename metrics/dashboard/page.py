@@ -34,6 +34,7 @@ def page(
     generated_at: datetime,
     threshold: float = 0.5,
     model_versions: pd.DataFrame | None = None,
+    unknown_shape: tuple[str, str, int] | None = None,
 ) -> str:
     """The dashboard as HTML.
 
@@ -42,6 +43,7 @@ def page(
         batches: Rows of ``batches``, for the count of source rows.
         generated_at: The caller's clock; UTC where it has no zone.
         threshold: Prompt toxicity from which an hour's maximum is flagged.
+        unknown_shape: Of the payloads that are not understood the most frequent: reason, shape and rows.
         model_versions: Rows of ``model_versions``, for aliases and runs beside the versions; None without a registry.
 
     Returns:
@@ -67,6 +69,7 @@ def page(
         age=_age(generated_at - newest) if newest else None,
         rows=rows,
         unaccounted=rows["rows_read"] - sum(rows[column] for column in LEDGER[1:]),
+        unknown_shape=unknown_shape,
         rule=sentence.RULE,
         plotly_js=Markup(get_plotlyjs()),
     )

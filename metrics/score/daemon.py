@@ -8,7 +8,7 @@ cost seconds of CPU (the memory-mapped weights next to nothing). Forked from thi
 
 from pyspark.daemon import manager
 
-import metrics.score.exchanges  # noqa: F401  # the imports are what this module is for
+import metrics.score.exchanges  # the imports are what this module is for
 import metrics.unpack.arrow  # noqa: F401
 from metrics.score.language import detect_languages
 from metrics.score.readability import flesch_kincaid

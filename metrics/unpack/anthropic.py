@@ -25,7 +25,7 @@ def _answer(body: Any) -> Answer | None:
     return Answer(messages.content_text(body["content"]), body.get("stop_reason"), body.get("usage"))
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``content_block_delta`` events of text; thinking, tool input and signatures are not said to anyone."""
     if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events):
         return None

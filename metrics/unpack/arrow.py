@@ -11,8 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from metrics.hashes import content_hash
-from metrics.unpack.payloads import Exchange, Unpacked, UnpackSettings, families, unpack
-from metrics.unpack.feedback import Rating
+from metrics.unpack.payloads import UnpackSettings, families, unpack
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -104,13 +103,13 @@ def unpacked_batch(batch: pa.RecordBatch, kept: list[str], settings: UnpackSetti
     columns = {
         "request": _strings(text if kept_ else None for text, kept_ in zip(requests, unreadable, strict=True)),
         "response": _strings(text if kept_ else None for text, kept_ in zip(responses, unreadable, strict=True)),
-        "exchanges": _lists([one.exchanges for one in found], _EXCHANGE, Exchange),
+        "exchanges": _lists([one.exchanges for one in found], _EXCHANGE),
         "usage_input_tokens": pa.array([one.tokens.input for one in found], pa.int64()),
         "usage_output_tokens": pa.array([one.tokens.output for one in found], pa.int64()),
         "cached_input_tokens": pa.array([one.tokens.cached_input for one in found], pa.int64()),
         "cache_write_input_tokens": pa.array([one.tokens.cache_write_input for one in found], pa.int64()),
         "skip": pa.array([one.ratings is not None for one in found], pa.bool_()),
-        "feedback": _lists([one.ratings for one in found], _RATING, Rating),
+        "feedback": _lists([one.ratings for one in found], _RATING),
         "content_hash": pa.array(list(contents), pa.string()),
     }
     arrays = {name: batch.column(name) for name in kept}
@@ -136,7 +135,7 @@ def _strings(values: Iterable[bytes | None]) -> pa.Array:
     return pa.array(values, pa.binary()).cast(pa.string())
 
 
-def _lists(rows: list[Any], ddl: str, kind: type) -> pa.Array:
+def _lists(rows: list[Any], ddl: str) -> pa.Array:
     """An array of lists of structs; the fields are attributes of the lists' elements."""
     offsets, nulls = [0], []
     flat: list[Any] = []

@@ -40,7 +40,7 @@ def _named(event: Any) -> tuple[str | None, dict[str, Any]]:
     return name, event[name] if name else {}
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``contentBlockDelta`` events of text; an exception among the events is a failure."""
     named = [_named(event) for event in events]
     if not any(name in ("messageStart", "contentBlockDelta", "messageStop") for name, _ in named):

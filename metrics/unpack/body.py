@@ -74,8 +74,8 @@ def parse_response(data: bytes) -> Any:
     """The JSON value that a text is, or the ``Events`` of a stream (server-sent events, JSON lines).
 
     Raises:
-        UnreadableError: As ``parse``. A stream is invalid when one of its frames is, unless it is the last one and the text
-            ends in it: then the stream was cut off there, and the rest counts.
+        UnreadableError: As ``parse``. A stream is invalid when one of its frames is, unless it is the last one and the
+            text ends in it: then the stream was cut off there, and the rest counts.
     """
     _check_size(data)
     if _EVENT_STREAM.match(data):

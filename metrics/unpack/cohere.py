@@ -31,7 +31,7 @@ def _content(event: dict[str, Any]) -> Any:
     return message.get("content") if isinstance(message, dict) else None
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``content-delta`` events of text; ``message-end`` has reason and counts."""
     if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events):
         return None

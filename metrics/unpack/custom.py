@@ -51,6 +51,8 @@ def _answer(body: Any, depth: int) -> Answer | None:
         return None
     finish, usage = body.get("finish_reason"), body.get("usage")
     content = body.get("content")
+    if messages.said_by(body) == messages.USER:
+        return None
     if isinstance(content, str | list) or (
         body.get("role") == messages.ASSISTANT and (content is not None or "tool_calls" in body)
     ):

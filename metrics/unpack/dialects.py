@@ -116,6 +116,10 @@ def with_common_columns(
     """
     types = dict(source.dtypes)
     expressions = dict(columns or {}) if dialect == "columns" else _expressions(dialect, types)
+    for name in ("request", "response"):
+        if _is_structure(source, types, expressions.get(name), dialect):
+            # A payload that is no text; nulls are part of its shape.
+            expressions[name] = f"to_json({expressions[name]}, map('ignoreNullFields', 'false'))"
     try:
         found = source.selectExpr(
             *(
@@ -147,6 +151,19 @@ def with_common_columns(
         )
         .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
     )
+
+
+def _is_structure(source: DataFrame, types: Mapping[str, str], expression: str | None, dialect: str) -> bool:
+    """Whether an expression over the source gives structures, maps or arrays."""
+    if expression is None:
+        return False
+    type_ = types.get(expression.strip("`"), "")
+    if dialect == "columns" and not type_:
+        try:
+            type_ = source.selectExpr(f"({expression}) AS one").dtypes[0][1]
+        except (AnalysisException, ParseException):
+            return False  # told by the caller, which uses it
+    return type_.startswith(("struct", "map", "array"))
 
 
 def _cast(expression: str, type_: str) -> str:

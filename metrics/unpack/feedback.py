@@ -60,7 +60,9 @@ class Rating:
 def ratings(body: Any) -> list[Rating] | None:
     """The ratings that a request holds; None where it is no feedback, but a question to the chatbot."""
     records = _records(body)
-    if not any(isinstance(record, dict) and any(record.get(name) is not None for name in _FORMS) for record in records[:1]):
+    if not any(
+        isinstance(record, dict) and any(record.get(name) is not None for name in _FORMS) for record in records[:1]
+    ):
         return None
     found: list[Rating] = []
     for record in records:

@@ -38,9 +38,14 @@ def _answer(body: Any) -> Answer | None:
 
 
 def _is_gemini(body: Any) -> bool:
-    return isinstance(body, dict) and any(
-        name in body for name in ("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata")
-    ) and not isinstance(body.get("content"), str | list)
+    return (
+        isinstance(body, dict)
+        and any(
+            name in body
+            for name in ("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata")
+        )
+        and not isinstance(body.get("content"), str | list)
+    )
 
 
 def _usage(body: dict[str, Any]) -> Any:
@@ -73,7 +78,7 @@ def _candidate(body: dict[str, Any]) -> tuple[str | None, Any]:
     return messages.content_text(content), first.get("finishReason", first.get("finish_reason"))
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Each event is an answer in small: their texts in order, the last reason and the last counts."""
     if not any(_is_gemini(event) for event in events):
         return None

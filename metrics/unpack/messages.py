@@ -10,7 +10,18 @@ import orjson
 
 from metrics.unpack.shapes import Input, UnreadableError
 
-__all__ = ["as_json", "chat", "content_text", "last_answered", "looks_like_messages", "opened", "role_of", "said_by", "spoken", "text_input"]
+__all__ = [
+    "as_json",
+    "chat",
+    "content_text",
+    "last_answered",
+    "looks_like_messages",
+    "opened",
+    "role_of",
+    "said_by",
+    "spoken",
+    "text_input",
+]
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
@@ -35,7 +46,7 @@ _ROLES = {
     "function": "function",
     "functionmessage": "function",
 }
-"""Who speaks, by what protocols call it: OpenAI, Anthropic, Gemini (model), Cohere, LangChain (human, ai, class names)."""
+"""Who speaks, by what protocols call them: OpenAI, Anthropic, Gemini (model), LangChain (human, ai, class names)."""
 
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -110,6 +121,8 @@ def _texts(content: Any, depth: int) -> tuple[list[str], bool]:
 def _part(part: dict[str, Any], depth: int) -> Any:
     """Text or texts of a part, None where it is known to have none, _Unknown where nothing is known of it."""
     kind = part.get("type")
+    if not isinstance(kind, str):
+        kind = None
     if kind in _REASONING or part.get("thought") is True:
         return None
     if kind in _TOOL_RESULTS:
@@ -123,7 +136,7 @@ def _part(part: dict[str, Any], depth: int) -> Any:
     for key in ("refusal", "transcript", "value"):
         if isinstance(part.get(key), str):
             return part[key]
-    if isinstance(kind, str) and (kind in _NO_TEXT or kind.endswith(("_tool_result", "_tool_use", "_call"))):
+    if kind is not None and (kind in _NO_TEXT or kind.endswith(("_tool_result", "_tool_use", "_call"))):
         return None
     for key in ("parts", "citationsContent", "guardContent", "content"):
         inner = part.get(key)
@@ -162,11 +175,11 @@ def spoken(message: dict[str, Any]) -> str | None:
         UnreadableError: The content is of no known form.
     """
     content = message.get("content")
-    if isinstance(content, dict):
+    if isinstance(content, dict) and content:
         texts, unknown = _texts(content, _DEPTH)
         text = as_json(content) if unknown else "".join(texts) if texts else None
     else:
-        text = content_text(content)
+        text = content_text(content or None) if isinstance(content, dict) else content_text(content)
     if text:
         return text
     if isinstance(message.get("refusal"), str) and message["refusal"]:
@@ -180,7 +193,7 @@ def spoken(message: dict[str, Any]) -> str | None:
 def opened(message: Any) -> Any:
     """A message that LangChain has serialised, without its envelope.
 
-    Source: langchain_core.load.dumps (``lc``, ``id``, ``kwargs``) and langchain_core.messages.messages_to_dict (``data``).
+    Source: langchain_core, ``load.dumps`` (``lc``, ``id``, ``kwargs``) and ``messages.messages_to_dict`` (``data``).
     """
     if isinstance(message.get("kwargs"), dict) and isinstance(message.get("id"), list) and message["id"]:
         return {"type": str(message["id"][-1]), **message["kwargs"]}
@@ -205,6 +218,8 @@ def role_of(message: dict[str, Any]) -> str | None:
 def _message(message: Any) -> tuple[str | None, str | None, Any]:
     """Who speaks as the context has it, who it is, and the content.
 
+    An object that says neither who speaks nor anything else that is known is ``_UNKNOWN``.
+
     Raises:
         UnreadableError: It is no message.
     """
@@ -224,9 +239,7 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
         for key in ("parts", "text", "message"):
             if message.get(key) is not None:
                 return shown, role, message[key]
-        if role is None and not isinstance(message.get("type"), str):
-            raise UnreadableError
-        return shown, role, None
+        return shown, role if role is not None or _NO_TEXT_MESSAGE & message.keys() else _UNKNOWN, None
     if isinstance(message, str):
         return USER, USER, message
     if isinstance(message, list) and len(message) == 2 and isinstance(message[0], str):
@@ -238,12 +251,22 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
 
 _TEXT_ITEMS = ("text", "input_text")
 
-_ITEMS = ("reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython")
+_NO_TEXT_MESSAGE = {"tool_calls", "tool_call_id", "call_id", "output", "arguments", "function_call"}
+"""Fields of messages that say nothing, and may not say who is speaking."""
+
+_UNKNOWN = "unknown"
+
+_ITEMS = ("message", "reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython")
 
 
 def _is_known(role: str | None) -> bool:
     """Whether a role, or the kind of an item in its place, is one that is not the user's for sure."""
-    return role is None or role in _SAID or role in _ITEMS or role.endswith(("_call", "_output", "_request", "_response"))
+    return role is None or role in _SAID or is_item(role)
+
+
+def is_item(kind: str) -> bool:
+    """Whether an item of the Responses API is of a kind that is known."""
+    return kind in _ITEMS or kind.endswith(("_call", "_output", "_request", "_response"))
 
 
 _SAID = frozenset(_ROLES.values())
@@ -257,7 +280,7 @@ def _is_tool_results(content: Any) -> bool:
     for part in content:
         if not isinstance(part, dict):
             return False
-        if part.get("type") in _TOOL_RESULTS or any(
+        if str(part.get("type")) in _TOOL_RESULTS or any(
             key in part for key in ("toolResult", "functionResponse", "function_response")
         ):
             found = True
@@ -288,7 +311,7 @@ def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
             found.messages.append({"role": SYSTEM, "content": text})
     for one in messages:
         shown, role, content = _message(one)
-        text = content if content is None or isinstance(content, str) else content_text(content, "\n")
+        text = content if content is None or isinstance(content, str) else _said(content, role)
         entry: dict[str, str] = {}
         if shown is not None:
             entry["role"] = shown
@@ -308,6 +331,16 @@ def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
     if unknown and not found.turn:  # nobody knows whether the user said it
         raise UnreadableError
     return found
+
+
+def _said(content: Any, role: str | None) -> str | None:
+    """The text of a content; of what tools and agents say in another form its JSON."""
+    try:
+        return content_text(content, "\n")
+    except UnreadableError:
+        if role in (USER, None):
+            raise
+        return as_json(content)
 
 
 def text_input(text: str | None) -> Input:

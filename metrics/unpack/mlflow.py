@@ -33,7 +33,7 @@ def _scoring_request(body: Any) -> Call | None:
     given = body.get("inputs")
     if given is None:
         given = body.get("instances")
-    if given is None:
+    if not isinstance(given, str | list | dict):
         return None
     if isinstance(given, list):
         if messages.looks_like_messages(given):
@@ -55,7 +55,7 @@ def _table_rows(table: dict[str, Any]) -> list[Any]:
     Raises:
         UnreadableError: It is no such table.
     """
-    names, rows = table.get("columns"), table.get("data")
+    names, rows = table.get("columns", []), table.get("data")
     if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise UnreadableError
     limited(rows)
@@ -180,11 +180,13 @@ def _agent_answer(body: Any) -> Answer | None:
     said = body["messages"]
     if not said:
         return None
-    finish = body.get("finish_reason")
-    return Answer(messages.last_answered(said), finish, body.get("usage"))
+    text = messages.last_answered(said)
+    if text is None and not any(messages.said_by(one) == messages.ASSISTANT for one in said):
+        return None
+    return Answer(text, body.get("finish_reason"), body.get("usage"))
 
 
-def _agent_stream(events: list[Any], call: Call | None) -> Answer | None:
+def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Chunks with a ``delta`` that is a message; the last message's count, and what a tool said is no answer."""
     if not any(_agent_delta(event) for event in events):
         return None
@@ -206,7 +208,11 @@ def _agent_stream(events: list[Any], call: Call | None) -> Answer | None:
 
 def _agent_delta(event: Any) -> dict[str, Any] | None:
     delta = event.get("delta") if isinstance(event, dict) and "choices" not in event else None
-    return delta if isinstance(delta, dict) and ("content" in delta or "tool_calls" in delta) and "type" not in delta else None
+    return (
+        delta
+        if isinstance(delta, dict) and ("content" in delta or "tool_calls" in delta) and "type" not in delta
+        else None
+    )
 
 
 SCORING = Family("MLflow scoring protocol", _scoring_request)

@@ -15,7 +15,9 @@ __all__ = ["OLLAMA"]
 
 
 def _is_ollama(event: Any) -> bool:
-    return isinstance(event, dict) and isinstance(event.get("done"), bool) and ("message" in event or "response" in event)
+    return (
+        isinstance(event, dict) and isinstance(event.get("done"), bool) and ("message" in event or "response" in event)
+    )
 
 
 def _said(body: dict[str, Any]) -> str | None:
@@ -35,7 +37,7 @@ def _answer(body: Any) -> Answer | None:
     return Answer(_said(body), body.get("done_reason"), body)
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Texts in order; the last line has reason and counts."""
     if not any(map(_is_ollama, events)):
         return None

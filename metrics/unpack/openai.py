@@ -25,7 +25,7 @@ def _chat_request(body: Any) -> Call | None:
     if not isinstance(body, dict):
         return None
     said = body.get("messages")
-    if isinstance(said, str | dict):
+    if said and isinstance(said, str | dict):
         said = [said]
     if not isinstance(said, list):
         return None
@@ -79,13 +79,18 @@ def _usage(body: dict[str, Any]) -> Any:
 
 
 def first_choice(choices: list[Any]) -> Any:
-    """The choice with index 0; None where there is none. What has no index is in order."""
+    """The choice with the lowest index; None where there is none. What has no index is in order."""
     if not choices:
         return None
     first = choices[0]
-    if not isinstance(first, dict) or first.get("index") in (None, 0):
+    if not isinstance(first, dict) or _index(first) == 0:
         return first
-    return next((one for one in choices if isinstance(one, dict) and one.get("index") == 0), None)
+    return min((one for one in choices if isinstance(one, dict)), key=_index)
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if type(index) is int else 0
 
 
 def _choice(choice: Any) -> Answer | None:
@@ -109,10 +114,11 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
         return None
     several = call is not None and call.kind == "completion" and len(call.inputs) > 1
     pieces: list[str] = []
-    places: list[Any] = []
+    places: list[int] = []
     others: list[str] = []
     usages: list[Any] = []
     finish = error = None
+    first = 0 if several else _lowest_index(events)
     for event in events:
         if not isinstance(event, dict):
             raise UnreadableError
@@ -121,8 +127,8 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
         for choice in event.get("choices") or ():
             if not isinstance(choice, dict):
                 raise UnreadableError
-            at = choice.get("index") or 0
-            if at != 0 and not several:
+            at = choice.get("index")
+            if at != first and not several and type(at) is int:
                 continue
             if "finish_reason" in choice:
                 finish = choice["finish_reason"] or finish
@@ -135,11 +141,12 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
                     others += _beside(delta)
             else:
                 text = _whole(choice, begun=bool(pieces))
-            if isinstance(text, list | dict):
+            if text is not None and not isinstance(text, str):
                 text = messages.content_text(text)
             if text is not None:
                 pieces.append(text)
-                places.append(at)
+                if several:
+                    places.append(_index(choice))
     usage = last_counts(usages)
     error = error or (finish if failed_finish(finish) else None)
     if several:
@@ -165,13 +172,29 @@ def _whole(choice: dict[str, Any], *, begun: bool) -> Any:
     return text if isinstance(text, str) else None
 
 
+def _lowest_index(events: list[Any]) -> int:
+    """Index of the choice that counts: that of the first piece, unless a lower one comes later."""
+    lowest = None
+    for event in events:
+        choices = event.get("choices") if isinstance(event, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                index = _index(choice)
+                if index == 0:
+                    return 0
+                lowest = index if lowest is None else min(index, lowest)
+    return lowest or 0
+
+
 def _is_chunk(event: Any, *, streamed: bool) -> bool:
     """Whether an event is a piece of an answer and not one: a list of whole answers is a batch."""
-    if not isinstance(event, dict) or not isinstance(event.get("choices"), list):
+    if not isinstance(event, dict):
         return False
     kind = event.get("object")
-    if isinstance(kind, str) and (kind.endswith(".chunk") or kind == "text_completion"):
+    if isinstance(kind, str) and (kind.endswith(".chunk") or (kind == "text_completion" and "choices" in event)):
         return True
+    if not isinstance(event.get("choices"), list):
+        return False
     choices = event["choices"]
     if not choices:
         return "usage" in event or "prompt_filter_results" in event
@@ -217,6 +240,8 @@ def _completion_request(body: Any) -> Call | None:
             return Call(ids, "completion")
         if all(isinstance(one, str) for one in limited(prompt)):
             return Call([messages.text_input(one) for one in prompt], "completion")
+        if all(isinstance(one, dict) for one in prompt):
+            return Call([messages.text_input(messages.content_text(prompt, "\n"))], "completion")
         raise UnreadableError
     return None
 
@@ -286,11 +311,15 @@ def _output_answer(body: Any) -> Answer | None:
         return None
     if items and body.get("object") != "response" and not any(_is_item(item) for item in items):
         return None
-    return Answer(items_text(items), _status(body), body.get("usage"), _failed(body))
+    text = items_text(items)
+    if text is None and isinstance(body.get("output_text"), str):
+        text = body["output_text"]
+    return Answer(text, _status(body), body.get("usage"), _failed(body))
 
 
 def _is_item(item: dict[str, Any]) -> bool:
-    return isinstance(item.get("type"), str) or ("content" in item and "role" in item)
+    kind = item.get("type")
+    return ("content" in item and "role" in item) or (isinstance(kind, str) and messages.is_item(kind))
 
 
 def _failed(response: dict[str, Any]) -> Any:
@@ -307,7 +336,8 @@ def items_text(items: Iterable[Any]) -> str | None:
     """What the last message among output items says; None without one."""
     last = None
     for item in items:
-        if isinstance(item, dict) and item.get("type", _MESSAGE_ITEM) == _MESSAGE_ITEM:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if isinstance(item, dict) and (kind == _MESSAGE_ITEM or not isinstance(kind, str)):
             said = messages.spoken(item)
             last = said if said is not None else last
     return last
@@ -321,7 +351,7 @@ _PIECES = {
 }
 
 
-def _response_events(events: list[Any], call: Call | None) -> Answer | None:
+def _response_events(events: list[Any], _call: Call | None) -> Answer | None:
     """Events of the Responses API: the response that ends them, else the items that are done, else the pieces."""
     if not any(isinstance(event, dict) and str(event.get("type")).startswith("response.") for event in events):
         return None
@@ -331,7 +361,7 @@ def _response_events(events: list[Any], call: Call | None) -> Answer | None:
     for event in events:
         if not isinstance(event, dict):
             raise UnreadableError
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind in _PIECES:
             if isinstance(event.get("delta"), str):
                 pieces.append((event.get("item_id"), event["delta"]))
@@ -348,7 +378,9 @@ def _response_events(events: list[Any], call: Call | None) -> Answer | None:
         text = items_text(done)
         begun = pieces[-1][0] if pieces else None
         # Of a stream that broke off, the last item was begun and is not done.
-        if pieces and (text is None or (begun is not None and all(item.get("id") not in (None, begun) for item in done))):
+        if pieces and (
+            text is None or (begun is not None and all(item.get("id") not in (None, begun) for item in done))
+        ):
             text = "".join([piece for of, piece in pieces if of == begun])
     usage = last_counts(
         event["response"].get("usage") if isinstance(event.get("response"), dict) else event.get("usage")

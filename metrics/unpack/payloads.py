@@ -44,7 +44,7 @@ from metrics.unpack.tgi import TGI
 from metrics.unpack.usage import Tokens, tokens
 from schemas.errors import PayloadError
 
-__all__ = ["FAMILIES", "Exchange", "Unpacked", "UnpackSettings", "families", "unpack"]
+__all__ = ["FAMILIES", "Exchange", "UnpackSettings", "Unpacked", "families", "unpack"]
 
 FAMILIES = (
     *(CHAT, RESPONSES, COMPLETIONS, SCORING, SPLIT_CHAT, ANTHROPIC, GEMINI, BEDROCK, COHERE, OLLAMA, TGI, CHAT_AGENT),
@@ -131,7 +131,9 @@ def families() -> tuple[Family, ...]:
         try:
             family = point.load()
         except Exception as error:
-            raise PayloadError(f"entry point {point.name} of {ENTRY_POINT} can't be loaded: {type(error).__name__}") from error
+            raise PayloadError(
+                f"entry point {point.name} of {ENTRY_POINT} can't be loaded: {type(error).__name__}"
+            ) from error
         if not isinstance(family, Family):
             raise PayloadError(f"entry point {point.name} of {ENTRY_POINT} is a {type(family).__name__}, and no Family")
         found.append(family)
@@ -161,7 +163,9 @@ def unpack(
     try:
         return _unpack(request, response, ok=ok, settings=settings, known=known)
     except Exception as error:  # a fault of ours, or of a family from elsewhere
-        return Unpacked(reason="unpacker_failed", detail=type(error).__name__) if ok else Unpacked(exchanges=[Exchange()])
+        return (
+            Unpacked(reason="unpacker_failed", detail=type(error).__name__) if ok else Unpacked(exchanges=[Exchange()])
+        )
 
 
 def _unpack(
@@ -183,9 +187,9 @@ def _unpack(
         found.prompt_version = _prompt_version(asked.body, told.body)
     if not ok:
         return _failed(found, call, told.body, settings, halves=asked.halves)
-    for name, payload in (("request", asked), ("response", told)):
-        if payload.problem:
-            return _refused(found, payload.problem, name, payload.body)
+    problems = [(p.problem, name, p.body) for name, p in (("request", asked), ("response", told)) if p.problem]
+    if problems:
+        return _refused(found, *min(problems, key=lambda problem: problem[0] == "unknown"))
     answers: list[Answer] = []
     if told.is_there:
         try:
@@ -204,7 +208,7 @@ def _unpack(
             found.reason, found.detail = "length_mismatch", f"{len(call.inputs)} inputs, {len(answers)} outputs"
             return found
     found.exchanges = _exchanges(call, answers, settings, halves=asked.halves or told.halves)
-    _of_the_first(found, call)
+    _of_the_first(found)
     if len(found.exchanges) == 1:
         found.tokens = _tokens(told.body, answers[0] if answers else None, found.exchanges[0])
     return found
@@ -297,8 +301,12 @@ def _read_response(body: Any, call: Call | None, known: Sequence[Family]) -> lis
             answers[0].usage = body["usage"]
         return answers
     prompts = len(call.inputs) if call and call.kind == "completion" else 1
-    if prompts > 1 and isinstance(body, dict) and isinstance(body.get("choices"), list) and not failures.told_by(body):
-        return several_completions(body, prompts)
+    if prompts > 1 and isinstance(body, dict) and isinstance(body.get("choices"), list):
+        several = several_completions(body, prompts)
+        code = failures.told_by(body)
+        for answer in several:
+            answer.error = code or answer.error
+        return several
     try:
         return [_answer(body, known)]
     except UnreadableError:
@@ -359,7 +367,7 @@ def _answer(value: Any, known: Sequence[Family], *, null: bool = True) -> Answer
     for family in known:
         found = family.answer(value) if family.answer else None
         if found is not None:
-            if isinstance(value, dict) and "error" in value or "databricks_output" in value:
+            if isinstance(value, dict) and ("error" in value or "databricks_output" in value):
                 found.error = failures.told_by(value) or found.error
             return found
     if isinstance(value, list) and len(value) == 1:
@@ -383,10 +391,11 @@ def _failed(found: Unpacked, call: Call | None, told: Any, settings: UnpackSetti
     blocked = failures.blocked_by(told)
     found.error_code = _told(told)
     found.exchanges = _exchanges(call, [], settings, halves=halves)
-    _of_the_first(found, call)
-    if blocked and len(found.exchanges) == 1:
-        found.exchanges[0].finish_reason = failures.as_code(blocked["finishReason"])
-        found.tokens = _counts(blocked.get("usage"), found.exchanges[0])
+    _of_the_first(found)
+    if len(found.exchanges) == 1:
+        if blocked:
+            found.exchanges[0].finish_reason = failures.as_code(blocked["finishReason"])
+        found.tokens = _counts((blocked or told).get("usage") if isinstance(told, dict) else None, found.exchanges[0])
     return found
 
 
@@ -433,7 +442,7 @@ def _prompt_hash(text: str, key: bytes) -> str:
 _short_prompt_hash = lru_cache(maxsize=256)(_prompt_hash)
 
 
-def _of_the_first(found: Unpacked, call: Call | None) -> None:
+def _of_the_first(found: Unpacked) -> None:
     """Who calls, of each exchange; the row's own is the call's, else that of its first input."""
     assert found.exchanges is not None
     for exchange in found.exchanges:

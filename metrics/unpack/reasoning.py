@@ -15,8 +15,8 @@ _CLOSED_ALONE = re.compile(rf"(?:^|\n)[ \t]*</(?:{'|'.join(_TAGS)})>[ \t]*(?:\n|
 def without_reasoning(text: str) -> str:
     """The answer without ``<think>…</think>`` before it, and without the white space after that.
 
-    Reasoning that is not closed (the model was cut off in it) leaves an empty answer. Some chat templates open it in the
-    prompt: then a ``</think>`` on a line of its own ends it. A tag further on in an answer is part of it.
+    Reasoning that is not closed (the model was cut off in it) leaves an empty answer. Some chat templates open it in
+    the prompt: then a ``</think>`` on a line of its own ends it. A tag further on in an answer is part of it.
 
     Source: model cards of DeepSeek-R1 and QwQ; vLLM, "Reasoning outputs".
     """

@@ -14,7 +14,7 @@ MAX_INPUTS = 2048
 
 
 class UnreadableError(Exception):
-    """A payload can't be read; ``reason`` is one of schemas/quarantine.py, or its kind: ``invalid``, ``unknown``."""
+    """A payload can't be read; ``reason`` is one of quarantine's, or a kind of them: ``invalid``, ``unknown``."""
 
     def __init__(self, reason: str = "unknown") -> None:
         self.reason = reason
@@ -71,8 +71,8 @@ class Answer:
 class Family:
     """How the payloads of one protocol are read; each function returns None for what is none of its business.
 
-    ``UnreadableError`` says that a payload is of this family and can't be read all the same. The functions are pure, and
-    take time that is linear in the payload.
+    ``UnreadableError`` says that a payload is of this family and can't be read all the same. The functions are pure,
+    and take time that is linear in the payload.
 
     Attributes:
         name: The protocol.

@@ -26,7 +26,7 @@ def _generated(text: str | None, details: Any) -> Answer:
     return Answer(text, details.get("finish_reason"), details)
 
 
-def _stream(events: list[Any], call: Call | None) -> Answer | None:
+def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``generated_text`` of the last event; the tokens' texts, but for special ones, of a stream that broke off."""
     if not any(isinstance(event, dict) and isinstance(event.get("token"), dict) for event in events):
         return None

@@ -20,7 +20,7 @@ _DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_detail
 _CACHED = ("cached_tokens", "cache_read", "cached_tokens_internal")
 _CREATED = ("cache_creation_tokens", "cache_write_tokens", "cache_creation")
 _INCLUSIVE = ("prompt_tokens", "promptTokenCount", "prompt_eval_count")
-"""Names of an input count that has the cached tokens in it; under the others they are beside it (Anthropic, Bedrock)."""
+"""Names of an input count that has the cached tokens in it; under others they are beside it (Anthropic, Bedrock)."""
 
 
 @dataclass(slots=True)

@@ -11,10 +11,11 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import tables
+from jobs.source import read_source
 from jobs.tables import create_table, identifier, insert_new, read_table, table_exists
 from schemas import Table
 from schemas.batches import BATCHES
-from schemas.config import Output
+from schemas.config import Output, parse_config
 from schemas.errors import TableError
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
@@ -40,12 +41,14 @@ def test_a_table_that_another_process_is_creating_is_seen_when_it_is_there(spark
 
 
 def test_creating_a_table_twice_keeps_its_rows_and_comments(spark: SparkSession, tmp_path: Path) -> None:
-    output = Output(path=str(tmp_path))
+    output = Output(path=str(tmp_path / "it `has` ticks"))
     create_table(spark, BATCHES, output)
     spark.sql(f"INSERT INTO {identifier(BATCHES, output)} (batch_id, checkpoint_id) VALUES (1, 'a')")
     create_table(spark, BATCHES, output)
     table = read_table(spark, BATCHES, output)
     assert table.count() == 1
+    config = parse_config({"source": {"path": f"{output.path}/batches"}, "output": {"path": str(tmp_path)}})
+    assert read_source(spark, config).count() == 1
     assert [field.metadata["comment"] for field in table.schema] == [column.comment for column in BATCHES.columns]
 
 

@@ -186,3 +186,25 @@ def test_a_missing_request_id_is_made_from_payload_and_time(spark: SparkSession)
     ids = [r["request_id"] for r in with_common_columns(df, dialect="ai_gateway", served_entities={}).collect()]
     assert ids[0] == ids[1]
     assert ids[0].startswith("hash:")
+
+
+def test_payloads_that_are_structures(spark: SparkSession) -> None:
+    """Some loggers write STRUCT columns; what is null in them stays."""
+    rows = frame(spark, [row("a")]).selectExpr(
+        "* EXCEPT (request, response)",
+        "named_struct('messages', array(named_struct('role', 'user', 'content', 'Hi'))) AS request",
+        "named_struct('choices', array(named_struct('message', map('content', CAST(NULL AS string))))) AS response",
+    )
+    expected = (
+        '{"messages":[{"role":"user","content":"Hi"}]}',
+        '{"choices":[{"message":{"content":null}}]}',
+    )
+    mapped = {"request_time": "timestamp_millis(timestamp_ms)", "status_code": "200"}
+    mapped |= {"request": "request", "response": "response"}
+    for dialect, columns in (
+        ("legacy", None),
+        ("columns", mapped),
+        ("columns", mapped | {"request": "coalesce(request)"}),
+    ):
+        found = with_common_columns(rows, dialect=dialect, served_entities={}, columns=columns).collect()[0]
+        assert (found["request"], found["response"]) == expected
