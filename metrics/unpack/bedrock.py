@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["BEDROCK"]
@@ -43,7 +43,7 @@ def _named(event: Any) -> tuple[str | None, dict[str, Any]]:
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``contentBlockDelta`` events of text; an exception among the events is a failure."""
     named = [_named(event) for event in events]
-    if not any(name in ("messageStart", "contentBlockDelta", "messageStop") for name, _ in named):
+    if not any(name in ("messageStart", "contentBlockDelta", "messageStop") for name, _ in named[:BEGINNING]):
         return None
     texts: list[str] = []
     usages: list[Any] = []

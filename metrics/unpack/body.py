@@ -1,7 +1,8 @@
 """The text of a payload → what it holds: a JSON value, or the events of a stream.
 
 Work and memory are linear in the text's length, whatever it holds: ``MAX_BYTES`` and ``MAX_VALUES`` are refused before
-anything is parsed, and the parser refuses nesting beyond 1,024 levels.
+anything is parsed, and nesting beyond Python's recursion limit (about
+1,000 levels) is no JSON.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import json
 import re
 from typing import Any
 
-import orjson
+import msgspec
 
 from metrics.unpack.shapes import UnreadableError
 
-__all__ = ["Events", "parse", "parse_response", "repaired"]
+__all__ = ["Events", "has_halves", "parse", "parse_response", "repaired"]
 
 MAX_BYTES = 16 * 2**20
 """A longer payload is ``too_large``. Databricks logs at most 1 MiB of a request or response, its gateway 10 MiB."""
@@ -36,8 +37,8 @@ class Events(list[Any]):
 def parse(data: bytes) -> Any:
     """The JSON value that a text is.
 
-    Of a key that is repeated the last value counts; integers beyond 64 bits become floats. A lone surrogate stays in
-    the string for ``repaired``: its other half may be in another string of the payload.
+    Of a key that is repeated the last value counts. A lone surrogate stays in the string for ``repaired``: its other
+    half may be in another string of the payload.
 
     Raises:
         UnreadableError: ``too_large``; or ``invalid``: it is none, or something follows it.
@@ -55,9 +56,9 @@ def _check_size(data: bytes) -> None:
 
 def _value(data: bytes) -> Any:
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        if not _HALF.search(data):
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if not has_halves(data):
             raise UnreadableError("invalid") from error
     try:
         # Python's parser keeps half of a character; by itself it would take NaN and Infinity for numbers.
@@ -142,6 +143,11 @@ def _values(lines: list[bytes]) -> list[Any]:
         if len(lines) == 1:
             raise
         return [_value(b"\n".join(lines))]
+
+
+def has_halves(data: bytes) -> bool:
+    """Whether characters of a payload are escaped in two halves, each of which may be alone."""
+    return b"\\u" in data and _HALF.search(data) is not None
 
 
 def repaired(text: str | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 
 __all__ = ["COHERE"]
 
@@ -33,7 +33,7 @@ def _content(event: dict[str, Any]) -> Any:
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``content-delta`` events of text; ``message-end`` has reason and counts."""
-    if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events):
+    if not any(isinstance(event, dict) and event.get("type") in _EVENTS for event in events[:BEGINNING]):
         return None
     texts: list[str] = []
     finish = usage = error = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
+from metrics.unpack.body import parse
+from metrics.unpack.shapes import UnreadableError
 
 __all__ = ["as_code", "blocked_by", "error_code", "failed_finish", "instead", "told_by", "told_by_events"]
 
@@ -110,8 +111,8 @@ def blocked_by(body: Any) -> dict[str, Any] | None:
     if not isinstance(message, str) or "finishReason" not in message:
         return None
     try:
-        told = orjson.loads(message)
-    except ValueError:
+        told = parse(message.encode("utf-8", "replace"))
+    except UnreadableError:
         return None
     return told if isinstance(told, dict) and isinstance(told.get("finishReason"), str) else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["GEMINI"]
@@ -80,7 +80,7 @@ def _candidate(body: dict[str, Any]) -> tuple[str | None, Any]:
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Each event is an answer in small: their texts in order, the last reason and the last counts."""
-    if not any(_is_gemini(event) for event in events):
+    if not any(_is_gemini(event) for event in events[:BEGINNING]):
         return None
     texts: list[str] = []
     finish = None

@@ -91,10 +91,12 @@ def _after(event: dict[str, Any], said: list[Any] | None) -> list[Any] | None:
     """The messages after an event: all of them (mode values), or those of a step more (updates)."""
     state = event.get("messages")
     if isinstance(state, list) and all(isinstance(one, dict) for one in state):
-        return state
+        return list(state)
     for name, update in event.items():
         if name != "type" and isinstance(update, dict) and isinstance(update.get("messages"), list):
-            said = [*(said or []), *update["messages"]]
+            if said is None:
+                said = []
+            said += update["messages"]
     return said
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
+import msgspec
 
 from metrics.unpack.shapes import Input, UnreadableError
 
@@ -50,6 +50,8 @@ _ROLES = {
 
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
+_PLAIN = (None, "text", "input_text", "output_text")
+
 _TOOL_RESULTS = frozenset({"tool_result", "tool-result", "function_call_output", "function_response", "toolResult"})
 
 _NO_TEXT = frozenset(
@@ -91,6 +93,10 @@ def content_text(content: Any, joint: str = "") -> str | None:
     """
     if content is None or isinstance(content, str):
         return content
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        part = content[0]
+        if isinstance(part.get("text"), str) and part.get("type") in _PLAIN and "thought" not in part:
+            return str(part["text"])  # what most are
     texts, unknown = _texts(content, _DEPTH)
     if texts:
         return texts[0] if len(texts) == 1 else joint.join(texts)
@@ -158,12 +164,12 @@ def as_json(value: Any) -> str:
         UnreadableError: It is nested too deeply.
     """
     try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # half of a character, or more than 254 levels
         try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:  # half of a character
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        except RecursionError as error:
-            raise UnreadableError from error
+    except RecursionError as error:
+        raise UnreadableError from error
 
 
 def spoken(message: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from metrics.unpack import messages
 from metrics.unpack.openai import limited
-from metrics.unpack.shapes import Answer, Call, Family, Input, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["CHAT_AGENT", "SCORING", "SPLIT_CHAT", "as_id", "inputs_of", "person", "record_of"]
@@ -188,7 +188,7 @@ def _agent_answer(body: Any) -> Answer | None:
 
 def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Chunks with a ``delta`` that is a message; the last message's count, and what a tool said is no answer."""
-    if not any(_agent_delta(event) for event in events):
+    if not any(_agent_delta(event) for event in events[:BEGINNING]):
         return None
     pieces: list[tuple[Any, str]] = []
     finish = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["OLLAMA"]
@@ -39,7 +39,7 @@ def _answer(body: Any) -> Answer | None:
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """Texts in order; the last line has reason and counts."""
-    if not any(map(_is_ollama, events)):
+    if not any(map(_is_ollama, events[:BEGINNING])):
         return None
     texts: list[str] = []
     finish = None

@@ -12,7 +12,7 @@ from typing import Any
 from metrics.unpack import messages
 from metrics.unpack.body import Events
 from metrics.unpack.failures import failed_finish
-from metrics.unpack.shapes import MAX_INPUTS, Answer, Call, Family, Input, UnreadableError
+from metrics.unpack.shapes import BEGINNING, MAX_INPUTS, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
 __all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "RESPONSES", "token_inputs"]
@@ -110,7 +110,7 @@ def _choice(choice: Any) -> Answer | None:
 
 def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | None:
     """Chunks with ``choices``, of chats (``delta``) or text completions (``text``)."""
-    if not any(_is_chunk(event, streamed=isinstance(events, Events)) for event in events):
+    if not any(_is_chunk(event, streamed=isinstance(events, Events)) for event in events[:BEGINNING]):
         return None
     several = call is not None and call.kind == "completion" and len(call.inputs) > 1
     pieces: list[str] = []
@@ -353,7 +353,9 @@ _PIECES = {
 
 def _response_events(events: list[Any], _call: Call | None) -> Answer | None:
     """Events of the Responses API: the response that ends them, else the items that are done, else the pieces."""
-    if not any(isinstance(event, dict) and str(event.get("type")).startswith("response.") for event in events):
+    if not any(
+        isinstance(event, dict) and str(event.get("type")).startswith("response.") for event in events[:BEGINNING]
+    ):
         return None
     pieces: list[tuple[Any, str]] = []
     done: list[Any] = []

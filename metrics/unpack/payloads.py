@@ -21,7 +21,7 @@ from metrics.hashes import kind_hash
 from metrics.unpack import failures, messages
 from metrics.unpack.anthropic import ANTHROPIC
 from metrics.unpack.bedrock import BEDROCK
-from metrics.unpack.body import Events, parse, parse_response, repaired
+from metrics.unpack.body import Events, has_halves, parse, parse_response, repaired
 from metrics.unpack.cohere import COHERE
 from metrics.unpack.custom import CUSTOM
 from metrics.unpack.feedback import Rating, ratings
@@ -161,7 +161,10 @@ def unpack(
         known: Families, in order.
     """
     try:
-        return _unpack(request, response, ok=ok, settings=settings, known=known)
+        found = _unpack(request, response, ok=ok, settings=settings, known=known)
+        if any(data is not None and has_halves(data) for data in (request, response)):
+            _repair(found)
+        return found
     except Exception as error:  # a fault of ours, or of a family from elsewhere
         return (
             Unpacked(reason="unpacker_failed", detail=type(error).__name__) if ok else Unpacked(exchanges=[Exchange()])
@@ -186,7 +189,7 @@ def _unpack(
         found.end_user, found.conversation_id = _caller(asked.body)
         found.prompt_version = _prompt_version(asked.body, told.body)
     if not ok:
-        return _failed(found, call, told.body, settings, halves=asked.halves)
+        return _failed(found, call, told.body, settings)
     problems = [(p.problem, name, p.body) for name, p in (("request", asked), ("response", told)) if p.problem]
     if problems:
         return _refused(found, *min(problems, key=lambda problem: problem[0] == "unknown"))
@@ -207,31 +210,36 @@ def _unpack(
         if call and found.error_code is None and len(call.inputs) != len(answers):
             found.reason, found.detail = "length_mismatch", f"{len(call.inputs)} inputs, {len(answers)} outputs"
             return found
-    found.exchanges = _exchanges(call, answers, settings, halves=asked.halves or told.halves)
+    found.exchanges = _exchanges(call, answers, settings)
     _of_the_first(found)
     if len(found.exchanges) == 1:
         found.tokens = _tokens(told.body, answers[0] if answers else None, found.exchanges[0])
     return found
 
 
+def _repair(found: Unpacked) -> None:
+    """Join the halves of characters in all texts: a half may come in one piece of an answer, the other in the next."""
+    for one in (found, *(found.exchanges or ()), *(found.ratings or ())):
+        for name in one.__slots__:
+            text = getattr(one, name)
+            if isinstance(text, str):
+                setattr(one, name, repaired(text))
+
+
 @dataclass(slots=True)
 class _Payload:
-    """One of the two payloads: its body, or the ``problem`` why there is none.
-
-    ``halves``: some of its characters may be in two parts.
-    """
+    """One of the two payloads: its body, or the ``problem`` why there is none."""
 
     is_there: bool
     body: Any = None
     problem: str | None = None
-    halves: bool = False
 
 
 def _parsed(data: bytes | None, read: Callable[[bytes], Any], is_known: Callable[[Any], Any]) -> _Payload:
     """A payload parsed; JSON that was encoded twice is opened where what it holds is known."""
     if data is None:
         return _Payload(is_there=False)
-    found = _Payload(is_there=True, halves=b"\\u" in data and (b"\\ud" in data or b"\\uD" in data))
+    found = _Payload(is_there=True)
     try:
         found.body = read(data)
         if isinstance(found.body, str) and found.body.lstrip().startswith(("{", "[", "data:", "event:")):
@@ -386,11 +394,11 @@ def _told(body: Any) -> str | None:
     return failures.as_code(blocked["finishReason"]) if blocked else failures.instead(body)
 
 
-def _failed(found: Unpacked, call: Call | None, told: Any, settings: UnpackSettings, *, halves: bool) -> Unpacked:
+def _failed(found: Unpacked, call: Call | None, told: Any, settings: UnpackSettings) -> Unpacked:
     """A request with another status than 200: what was asked, and the code of the failure."""
     blocked = failures.blocked_by(told)
     found.error_code = _told(told)
-    found.exchanges = _exchanges(call, [], settings, halves=halves)
+    found.exchanges = _exchanges(call, [], settings)
     _of_the_first(found)
     if len(found.exchanges) == 1:
         if blocked:
@@ -399,7 +407,7 @@ def _failed(found: Unpacked, call: Call | None, told: Any, settings: UnpackSetti
     return found
 
 
-def _exchanges(call: Call | None, answers: list[Answer], settings: UnpackSettings, *, halves: bool) -> list[Exchange]:
+def _exchanges(call: Call | None, answers: list[Answer], settings: UnpackSettings) -> list[Exchange]:
     """The exchanges of a call; where the log holds neither payload there is still one: the request was made."""
     number = len(call.inputs) if call else max(len(answers), 1)
     found = []
@@ -412,10 +420,6 @@ def _exchanges(call: Call | None, answers: list[Answer], settings: UnpackSetting
             text = answer.text
             exchange.response = without_reasoning(text) if text and settings.reasoning == "strip" else text
             exchange.finish_reason = _word(answer.finish_reason)
-        if halves:
-            exchange.prompt, exchange.response = repaired(exchange.prompt), repaired(exchange.response)
-            exchange.context, exchange.end_user = repaired(exchange.context), repaired(exchange.end_user)
-            exchange.conversation_id = repaired(exchange.conversation_id)
         found.append(exchange)
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Answer", "Call", "Family", "Input", "UnreadableError", "fingerprint"]
+__all__ = ["BEGINNING", "Answer", "Call", "Family", "Input", "UnreadableError", "fingerprint"]
 
 MAX_INPUTS = 2048
 """Inputs of one call: a call of more is ``too_large``. OpenAI's API takes as many texts to embed."""
@@ -19,6 +19,10 @@ class UnreadableError(Exception):
     def __init__(self, reason: str = "unknown") -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+BEGINNING = 64
+"""Events of a stream that are looked at for what protocol it is of."""
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class Family:
     stream: Callable[[list[Any], Call | None], Answer | list[Answer] | None] | None = None
 
 
-_KEY = re.compile(r"[A-Za-z_$][\w$.-]{0,47}")
+_KEY = re.compile(r"[A-Za-z_$][\w$.-]{0,47}", re.ASCII)
 DEPTH, KEYS, ITEMS, LENGTH = 5, 24, 50, 1000
 """How much of a payload its fingerprint shows: levels, keys of an object, elements of a list, characters."""
 

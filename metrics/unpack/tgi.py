@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metrics.unpack.shapes import Answer, Call, Family, UnreadableError
+from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 
 __all__ = ["TGI"]
 
@@ -28,7 +28,7 @@ def _generated(text: str | None, details: Any) -> Answer:
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``generated_text`` of the last event; the tokens' texts, but for special ones, of a stream that broke off."""
-    if not any(isinstance(event, dict) and isinstance(event.get("token"), dict) for event in events):
+    if not any(isinstance(event, dict) and isinstance(event.get("token"), dict) for event in events[:BEGINNING]):
         return None
     texts: list[str] = []
     whole = details = None

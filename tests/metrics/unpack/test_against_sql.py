@@ -76,7 +76,9 @@ def broken_pairs(seed: int, number: int) -> list[Pair]:
 
 
 def both(spark: SparkSession, pairs: list[Pair]) -> list[tuple[Pair, dict[str, Any], Unpacked]]:
-    rows = [(str(i), datetime(2026, 4, 1, tzinfo=UTC), s, q, r, []) for i, (q, r, s) in enumerate(pairs)]
+    rows: list[tuple[Any, ...]] = [
+        (str(i), datetime(2026, 4, 1, tzinfo=UTC), s, q, r, []) for i, (q, r, s) in enumerate(pairs)
+    ]
     old = {
         int(row["request_id"]): row.asDict(recursive=True)
         for row in unpack_payload(spark.createDataFrame(rows, SCHEMA)).collect()
