@@ -155,13 +155,15 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         is_expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
         expired, fates = fates.where(is_expired).count(), fates.where(~is_expired)
     by_day: dict[str, dict[str, int]] = {}
-    counts = fates.groupBy("request_date", "fate", "is_feedback").count().collect()
+    # Of a batched call one person's exchange may be forgotten, and the others there.
+    short = F.expr("fate = 'scored' AND coalesce(exchanges > in_scores, false) AND is_forgotten IS NULL")
+    counts = fates.groupBy("request_date", "fate", "is_feedback", short.alias("short")).count().collect()
     unrated = sum(row["count"] for row in counts if row["fate"] == UNRATED)
     lost, feedback = "missing", 0
     if unrated <= account.ratings_not_taken:
         lost, fates = "skipped", fates.where(F.col("fate") != UNRATED)
     account.ratings_not_taken = unrated if lost == "skipped" else 0
-    for on, found, is_feedback, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
+    for on, found, is_feedback, _, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
         fate = lost if found == UNRATED else found
         day = by_day.setdefault("none" if on is None else on.isoformat(), dict.fromkeys((*FATES, "missing"), 0))
         day[fate] += count
@@ -172,10 +174,11 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     account.rows["skipped_feedback"] = feedback
     if expired:
         account.rows["past_retention"] = expired
-    _report(fates.where(F.col("fate").isin("missing", UNRATED)), "in the source, and in no table", account)
-    # Of a batched call one person's exchange may be forgotten, and the others there.
-    short = fates.where("fate = 'scored' AND exchanges > in_scores AND is_forgotten IS NULL")
-    _report(short, "in scores with fewer exchanges than the request has", account)
+    # Each of these reads and unpacks the source once more.
+    if account.rows["missing"]:
+        _report(fates.where(F.col("fate").isin("missing", UNRATED)), "in the source, and in no table", account)
+    if any(row["short"] for row in counts):
+        _report(fates.where(short), "in scores with fewer exchanges than the request has", account)
     if account.rows["missing"] and account.skipped_versions:
         account.problems.append(
             f"on_source_change: skip left out {', '.join(account.skipped_versions)}; "

@@ -367,7 +367,7 @@ def _feedback_rows(ratings: DataFrame, dates: list[date], config: Config, *, now
     given = F.to_date("feedback_time")
     dated = (
         ratings.select("feedback_id", "feedback_time", "request_id")
-        .join(requests.select("request_id", "request_date").distinct(), "request_id")
+        .join(requests.select("request_id", "request_date"), "request_id")
         .where(F.col("request_date").between(F.date_sub(given, RATED_DAYS), given))
         .groupBy("feedback_id")
         .agg(F.max("request_date").alias("request_date"))
