@@ -1,8 +1,8 @@
 """The I/O: one file per table-to-table hop.
 
 job                reads                         writes
-score_responses    inference table               scores, quarantine, batches
-forget             scores, quarantine            the same without a person's rows; forgotten
+score_responses    inference table               scores, quarantine, feedback, batches
+forget             scores, quarantine, feedback  the same without a person's rows; forgotten
 aggregate_windows  scores                        profile_metrics
 sync_registry      MLflow registry               model_versions
 dashboard          profile_metrics, batches,     page

@@ -178,7 +178,9 @@ def _may_have_lost_rows(commits: Sequence[Row], version: int) -> bool:
 
 def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:
     """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
-    counts = read_table(spark, BATCHES, config.output).agg(*(F.sum(name).alias(name) for name in LEDGER)).toPandas()
+    batches = read_table(spark, BATCHES, config.output)
+    names = [name for name in (*LEDGER, "rows_feedback") if name in batches.columns]
+    counts = batches.agg(*(F.sum(name).alias(name) for name in names)).toPandas()
     threshold = config.scoring.toxicity.threshold
     registry = None
     if table_exists(spark, MODEL_VERSIONS, config.output):

@@ -44,6 +44,7 @@ from metrics.unpack.payloads import FAMILIES, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.errors import MonitorError
+from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.locks import LOCKS
 from schemas.model_versions import MODEL_VERSIONS
@@ -181,7 +182,7 @@ def _days(duration: timedelta) -> str:
 
 
 def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
-    tables = (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS, PROFILE_METRICS, MODEL_VERSIONS)
+    tables = (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS, PROFILE_METRICS, MODEL_VERSIONS)
     there = [table.name for table in tables if table_exists(spark, table, config.output)]
     where = config.output.path or f"{config.output.schema_name}, prefix {config.output.prefix!r}"
     yield Finding("tables", WELL, f"{', '.join(there) or 'none yet'} in {where}")

@@ -5,8 +5,9 @@
 
 An end user is who the payload names (``user``, ``context.user_id``), or who called the endpoint. Where a broken payload
 names somebody, nobody can tell: with text.store none its row holds no text; else look into ``quarantine`` yourself.
-Rows of ``scores`` and ``quarantine`` are deleted, and ``forgotten`` keeps a hash of their ids, so that reading the
-source again does not bring them back. Windows keep counting them; they hold no text and no ids. The tables' old files
+Ratings (``feedback``) go with the request that they rate, and with whom has given them. Rows of ``scores``,
+``quarantine`` and ``feedback`` are deleted, and ``forgotten`` keeps a hash of their ids, so that reading the source
+again does not bring them back. Windows keep counting them; they hold no text and no ids. The tables' old files
 hold the rows until the next VACUUM after ``delta.deletedFileRetentionDuration`` (a week by default). The inference
 table is not the monitor's: remove the rows there, too.
 """
@@ -23,15 +24,16 @@ from pyspark.sql import functions as F
 from jobs.locks import Locks
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
-from jobs.tables import delete_rows, insert_new, local_frame, read_table
+from jobs.tables import delete_rows, insert_new, kept, local_frame, merge, read_table, retried
 from metrics.hashes import keyed_hash
 from schemas.config import Config
+from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 OLD_FILES = "old files hold them until VACUUM, windows keep counting them, and the inference table is yours to clear"
 
@@ -69,10 +71,25 @@ def forget(
     ids = ids.unionByName(local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string"))
     empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
     _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
+    deleted[FEEDBACK.name] = _forget_ratings(spark, config, F.col("source_hash").isin(hashes))
     for table, *_ in met:
         if deleted[table.name]:
             delete_rows(spark, table, config.output, wanted)
     return deleted
+
+
+def _forget_ratings(spark: SparkSession, config: Config, given: Column) -> int:
+    """Delete the ratings that somebody has given, and those of forgotten requests; how many these are."""
+    of_id = read_table(spark, FORGOTTEN, config.output).where(F.col("table_name") == SCORES.name).select("key_hash")
+    ratings = read_table(spark, FEEDBACK, config.output).withColumn("key_hash", F.sha2("request_id", 256))
+    of_request = ratings.join(F.broadcast(of_id.distinct()), "key_hash", "left_semi")
+    with kept(ratings.where(given).unionByName(of_request).distinct()) as rows:
+        count = rows.count()
+        if count:
+            keys = {"key_hash": F.col("feedback_id"), "request_time": F.col("feedback_time")}
+            _remember(rows.withColumns(keys | {"request_date": F.lit(None).cast("date")}), config, table=FEEDBACK.name)
+            retried(lambda: merge(rows, FEEDBACK, config.output).whenMatchedDelete().execute())
+    return count
 
 
 def _remember(rows: DataFrame, config: Config, *, table: str) -> None:

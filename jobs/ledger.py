@@ -46,6 +46,7 @@ class Batch:
     rows_unreadable: int
     rows_skipped: int
     rows_feedback: int
+    feedback_dates: list[date]
     rows_expired: int
     newest: datetime | None
     lateness: dict[str, int]
@@ -106,6 +107,9 @@ def first_look(
         rows_unreadable=sum(group["unreadable"] for group in groups),
         rows_skipped=sum(group["skipped"] for group in groups),
         rows_feedback=sum(group["feedback"] for group in groups),
+        feedback_dates=sorted(
+            {group["request_date"] for group in groups if group["feedback"] and group["request_date"]}
+        ),
         rows_expired=sum(group["expired"] for group in groups),
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
         lateness=lateness,
@@ -148,6 +152,28 @@ def but_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
     )
 
 
+def ratings_of(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
+    """The ratings in rows with ``feedback``, one row each, but for those that ``forget`` removed, or whose request."""
+    row = ["source_row_hash", "request_time", "requester", "checkpoint_id", "batch_id"]
+    ratings = rows.where("feedback IS NOT NULL").dropDuplicates(["source_row_hash"])
+    ratings = ratings.select(*row, F.posexplode("feedback").alias("position", "rating")).select(
+        F.concat_ws("-", "source_row_hash", "position").alias("feedback_id"),
+        "rating.*",
+        F.col("request_time").alias("feedback_time"),
+        *row[2:],
+    )
+    if forgotten is None:
+        return ratings
+    of_id = forgotten.where("table_name = 'scores'").select(F.col("key_hash").alias("id_hash"))
+    of_rating = forgotten.where("table_name = 'feedback'").select(F.col("key_hash").alias("feedback_id"))
+    return (
+        ratings.withColumn("id_hash", F.sha2("request_id", 256))
+        .join(F.broadcast(of_id), "id_hash", "left_anti")
+        .join(F.broadcast(of_rating), "feedback_id", "left_anti")
+        .drop("id_hash")
+    )
+
+
 def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten: DataFrame | None) -> None:
     """Every row of the batch is in a table now, but for those that are no traffic. No payload is parsed again for it.
 
@@ -170,7 +196,7 @@ def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten:
 
 def purged_of(spark: SparkSession, batch: Batch, config: Config) -> dict[str, dict[str, int] | None]:
     """What retention has removed of a batch's rows since it was run for the first time, by column of ``batches``."""
-    names = ("scores_purged", "quarantine_purged")
+    names = ("scores_purged", "quarantine_purged", "feedback_purged")
     found = None
     if batch.rows_expired:  # what it has removed is too old for the batch by now
         found = read_table(spark, BATCHES, config.output).where(_is_of(batch)).select(*names).first()
@@ -216,7 +242,7 @@ def account_of(
     if counts["failed"]:
         _name_failures(scores.where(failed))
     gone = {} if forgotten is None else dict(map(tuple, forgotten.where(mine).groupBy("table_name").count().collect()))
-    removed = {name: sum((of_day or {}).values()) for name, of_day in purged.items()}
+    removed = {name: sum((purged[name] or {}).values()) for name in ("scores_purged", "quarantine_purged")}
     counts["rows_scored"] += gone.get(SCORES.name, 0) + removed["scores_purged"]
     # Also where nothing is unreadable now: a replay can meet rows that have become readable since.
     quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count()
@@ -317,7 +343,8 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
     return (
         f"batch {batch.batch_id}: {batch.rows_read:,} rows, {account['rows_scored']:,} scored, "
         f"{account['rows_quarantined']:,} quarantined, {account['rows_duplicate']:,} duplicates, "
-        f"{account['rows_skipped']:,} skipped; {account['failed']:,} with a scorer error; "
+        f"{account['rows_skipped']:,} skipped ({account['rows_feedback']:,} of them ratings); "
+        f"{account['failed']:,} with a scorer error; "
         f"{account['texts_scored'] / seconds:,.0f} texts/s, "
         f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )
@@ -328,8 +355,10 @@ def purged_until(spark: SparkSession, config: Config) -> date | None:
 
     What was removed decides, not what the settings say now: of older dates there is not everything any more.
     """
-    newest = F.greatest(*(F.array_max(F.map_keys(name)) for name in ("scores_purged", "quarantine_purged")))
-    day = read_table(spark, BATCHES, config.output).agg(F.max(newest)).collect()[0][0]
+    batches = read_table(spark, BATCHES, config.output)
+    purged = [one for one in ("scores_purged", "quarantine_purged", "feedback_purged") if one in batches.columns]
+    newest = F.greatest(*(F.array_max(F.map_keys(name)) for name in purged))
+    day = batches.agg(F.max(newest)).collect()[0][0]
     return None if day is None else date.fromisoformat(day) + timedelta(days=1)
 
 

@@ -28,6 +28,7 @@ from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
+from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.locks import LOCKS
 from schemas.profile_metrics import PROFILE_METRICS
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 BELONGS: Mapping[str, tuple[Table, ...]] = {
-    SCORES.name: (SCORES, QUARANTINE, BATCHES, FORGOTTEN, LOCKS),
+    SCORES.name: (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS),
     PROFILE_METRICS.name: (PROFILE_METRICS,),
 }
 """Tables by the one whose lock is held."""
@@ -89,7 +90,7 @@ def _maintain(spark: SparkSession, config: Config, name: str, today: date, locks
 
 
 def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, int]:
-    """Remove rows of ``scores`` and ``quarantine`` that are older than ``retention.scores``.
+    """Remove rows of ``scores``, ``quarantine`` and ``feedback`` that are older than ``retention.scores``.
 
     ``batches`` is told first how many of each batch and date, so that the account goes on balancing.
 
@@ -106,8 +107,11 @@ def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, 
     of: tuple[tuple[Table, Column, str], ...] = (
         (SCORES, F.col("request_date"), "request_id"),
         (QUARANTINE, F.to_date("request_time"), "source_row_hash"),
+        (FEEDBACK, F.to_date("feedback_time"), "feedback_id"),
     )
     for table, day, key in of:
+        if not table_exists(spark, table, output):
+            continue
         expired = read_table(spark, table, output).where(day < first).withColumn("day", day)
         count = expired.count()
         if not count:

@@ -5,13 +5,14 @@
 Prints the account, and exits 1 with the request ids in question when it doesn't balance:
 
     rows      each row of the source is one of scored, quarantined, duplicate, skipped (no traffic) and forgotten, by
-              day and in all; a batched call has all its exchanges
+              day and in all; a batched call has all its exchanges, and ratings are in feedback
     batches   the ledger: what each batch says that it read and wrote is in the tables, also after kills
     windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative); windows
               that hold rows that were forgotten since are left as they were
 
 Dates that retention has purged are left out, but for the ledger, which knows how many rows went.
-The source is looked at as of the version that the score query has read whole.
+The source is looked at as of the version that the score query has read whole. Where batches of the checkpoint in use
+are from before there was a table of ratings, as many rows with ratings as they skipped may be in no table.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import SourceError
+from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 EXAMPLES = 20
+UNRATED = "unrated"
+"""Fate of feedback whose ratings are not all in the table: missing, unless older batches may have skipped it."""
+
 FATES = ("scored", "quarantined", "duplicate", "skipped", "forgotten")
 LEDGER = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
 
@@ -59,9 +64,11 @@ class Account:
     Attributes:
         source_version: Version of the source that was looked at.
         rows: Rows of the source, and how many of them had each fate; ``missing`` rows had none. Then what is no error
-            and worth a look: ids that occur on two dates, and ids that were made from a hash since the log has none.
+            and worth a look: how many of the skipped are feedback, ids that occur on two dates, and ids that were made
+            from a hash since the log has none.
         days: The same by UTC date (``none``: rows without a time).
         batches: Sums over the batches of the checkpoint in use.
+        ratings_not_taken: Rows whose ratings are in no table, since batches of before there was one have skipped them.
         windows: Windows, and those of them that are not checked, since rows in them were forgotten.
         skipped_versions: Versions of the source that ``on_source_change: skip`` left out.
         problems: What does not balance, with request ids.
@@ -71,6 +78,7 @@ class Account:
     rows: dict[str, int] = field(default_factory=dict)
     days: dict[str, dict[str, int]] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
+    ratings_not_taken: int = 0
     windows: dict[str, int] = field(default_factory=dict)
     skipped_versions: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -79,7 +87,9 @@ class Account:
 def reconcile(spark: SparkSession, config: Config) -> Account:
     """Check the ledger, the source's rows and the windows."""
     account = Account()
-    create_table(spark, FORGOTTEN, config.output)
+    for table in (FORGOTTEN, FEEDBACK, BATCHES):
+        if table is not BATCHES or table_exists(spark, table, config.output):
+            create_table(spark, table, config.output)
     if _check_ledger(spark, config, account):
         _check_rows(spark, config, account)
     if table_exists(spark, PROFILE_METRICS, config.output):
@@ -97,10 +107,15 @@ def _check_ledger(spark: SparkSession, config: Config, account: Account) -> bool
         return False
     in_use = batches.where(F.col("checkpoint_id") == newest["checkpoint_id"])
     sums = in_use.agg(
-        F.max("source_version").alias("version"), *(F.sum(name).alias(name) for name in LEDGER)
+        F.max("source_version").alias("version"),
+        *(F.sum(name).alias(name) for name in (*LEDGER, "rows_feedback")),
+        F.expr("coalesce(sum(rows_skipped - coalesce(rows_expired, 0)) FILTER (WHERE rows_feedback IS NULL), 0)").alias(
+            "not_taken"
+        ),
     ).collect()[0]
     account.source_version = sums["version"]
-    account.batches = {name: sums[name] for name in LEDGER}
+    account.batches = {name: sums[name] for name in LEDGER} | {"rows_feedback": sums["rows_feedback"] or 0}
+    account.ratings_not_taken = sums["not_taken"]
     skipped = batches.select(F.explode("skipped_versions").alias("one")).select("one.*").distinct().orderBy("version")
     account.skipped_versions = [str(SkippedVersion(*row)) for row in skipped.collect()]
 
@@ -140,19 +155,30 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         is_expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
         expired, fates = fates.where(is_expired).count(), fates.where(~is_expired)
     by_day: dict[str, dict[str, int]] = {}
-    counts = fates.groupBy("request_date", "fate").count().collect()
-    for on, fate, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
+    # Of a batched call one person's exchange may be forgotten, and the others there.
+    short = F.expr("fate = 'scored' AND coalesce(exchanges > in_scores, false) AND is_forgotten IS NULL")
+    counts = fates.groupBy("request_date", "fate", "is_feedback", short.alias("short")).count().collect()
+    unrated = sum(row["count"] for row in counts if row["fate"] == UNRATED)
+    lost, feedback = "missing", 0
+    if unrated <= account.ratings_not_taken:
+        lost, fates = "skipped", fates.where(F.col("fate") != UNRATED)
+    account.ratings_not_taken = unrated if lost == "skipped" else 0
+    for on, found, is_feedback, _, count in sorted(counts, key=lambda row: (row[0] is None, row[0])):
+        fate = lost if found == UNRATED else found
         day = by_day.setdefault("none" if on is None else on.isoformat(), dict.fromkeys((*FATES, "missing"), 0))
-        day[fate] = count
+        day[fate] += count
+        feedback += count if is_feedback and fate == "skipped" else 0
     account.days = {day: {"source_rows": sum(fates.values()), **fates} for day, fates in by_day.items()}
     names = ("source_rows", *FATES, "missing")
     account.rows = {name: sum(day[name] for day in account.days.values()) for name in names}
+    account.rows["skipped_feedback"] = feedback
     if expired:
         account.rows["past_retention"] = expired
-    _report(fates.where("fate = 'missing'"), "in the source, and in no table", account)
-    # Of a batched call one person's exchange may be forgotten, and the others there.
-    short = fates.where("fate = 'scored' AND exchanges > in_scores AND is_forgotten IS NULL")
-    _report(short, "in scores with fewer exchanges than the request has", account)
+    # Each of these reads and unpacks the source once more.
+    if account.rows["missing"]:
+        _report(fates.where(F.col("fate").isin("missing", UNRATED)), "in the source, and in no table", account)
+    if any(row["short"] for row in counts):
+        _report(fates.where(short), "in scores with fewer exchanges than the request has", account)
     if account.rows["missing"] and account.skipped_versions:
         account.problems.append(
             f"on_source_change: skip left out {', '.join(account.skipped_versions)}; "
@@ -221,13 +247,17 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             pass  # that version's files are gone; its rows are reported as missing
     now = datetime.now(UTC)
     too_old = config.retention.horizon("scores", now.date())
-    unpacked = unpack_rows(source, config, now=now).select(
+    of_ids = read_table(spark, FORGOTTEN, output).where("table_name = 'scores'")
+    gone = F.broadcast(of_ids.agg(F.collect_set("key_hash").alias("gone")))
+    unpacked = unpack_rows(source, config, now=now).crossJoin(gone)
+    unpacked = unpacked.select(
         *key,
         (F.lit(False) if too_old is None else F.col("request_date") < F.lit(too_old)).alias("too_old"),
         "source_row_hash",
-        "skip",
         F.array_size("exchanges").alias("exchanges"),
         F.sha2("request_id", 256).alias("id_hash"),
+        F.col("feedback").isNotNull().alias("is_feedback"),
+        F.expr(RATINGS).alias("ratings"),
     )
     of_id, of_row = (
         forgotten.withColumnRenamed("key_hash", "id_hash"),
@@ -235,15 +265,20 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
     )
     found = (
         unpacked.join(scores, key, "left")
+        .join(_ratings_held(spark, config), "source_row_hash", "left")
         .join(quarantine, "source_row_hash", "left")
         .join(of_id, "id_hash", "left")
         .join(of_row, "source_row_hash", "left")
+        .withColumn("unrated", F.expr("size(array_except(ratings, coalesce(held, array()))) > 0"))
         .withColumn(
             "place",
             F.when(F.col("in_quarantine"), "quarantined")
+            .when(F.col("row_forgotten"), "forgotten")
+            .when(F.expr("is_feedback AND unrated AND NOT coalesce(is_forgotten OR too_old, false)"), UNRATED)
+            .when(F.col("is_feedback"), "skipped")
             .when(F.col("in_scores").isNotNull(), "scored")
-            .when(F.coalesce("is_forgotten", "row_forgotten"), "forgotten")
-            .when(F.col("skip") | F.col("too_old"), "skipped")
+            .when(F.col("is_forgotten"), "forgotten")
+            .when(F.col("too_old"), "skipped")
             .otherwise("missing"),
         )
         .withColumn(
@@ -262,6 +297,27 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             F.col("place")
         ),
     )
+
+
+RATINGS = """transform(
+    filter(
+        transform(
+            feedback, (one, at) -> struct(concat_ws('-', source_row_hash, at) AS id, sha2(one.request_id, 256) AS of)
+        ),
+        one -> NOT coalesce(array_contains(gone, one.of), false)
+    ),
+    one -> one.id
+)"""
+"""SQL: the ids of a row's ratings, but for those of requests that were forgotten."""
+
+
+def _ratings_held(spark: SparkSession, config: Config) -> DataFrame:
+    """The ids of ratings that are in the table or were forgotten, by their source row."""
+    forgotten = read_table(spark, FORGOTTEN, config.output).where("table_name = 'feedback'")
+    ids = read_table(spark, FEEDBACK, config.output).select("feedback_id")
+    ids = ids.union(forgotten.select("key_hash"))
+    row = F.substring_index("feedback_id", "-", 1).alias("source_row_hash")
+    return ids.groupBy(row).agg(F.collect_set("feedback_id").alias("held"))
 
 
 def _report(rows: DataFrame, what: str, account: Account, column: str = "request_id") -> None:
@@ -310,8 +366,12 @@ def show(account: Account) -> str:
         lines.append(_line("day", names))
         lines += [_line(day, [f"{counts[name]:,}" for name in names]) for day, counts in account.days.items()]
         lines += [_line("all", [f"{account.rows[name]:,}" for name in names]), ""]
-    notes = {name: count for name, count in account.rows.items() if name.startswith(("ids_", "past_"))}
+    notes = {name: count for name, count in account.rows.items() if name.startswith(("skipped_", "ids_", "past_"))}
     lines += [f"{name:<20}{value:>12,}" for name, value in {**account.batches, **notes, **account.windows}.items()]
+    if account.ratings_not_taken:
+        lines.append(
+            f"skipped before there was a table of ratings, --new-checkpoint reads them: {account.ratings_not_taken}"
+        )
     lines += [f"left out by on_source_change: skip: {one}" for one in account.skipped_versions]
     lines += [f"problem: {problem}" for problem in account.problems] or ["everything balances"]
     return "\n".join(lines)

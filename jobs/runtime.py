@@ -251,7 +251,7 @@ def _cores(spark: SparkSession) -> int:
 
 
 FAIL_POINTS = (
-    *("before_scores", "after_scores", "after_quarantine", "after_batches"),
+    *("before_scores", "after_scores", "after_quarantine", "after_feedback", "after_batches"),
     *("before_windows", "after_windows", "after_tick"),
 )
 """Where ``fail_point`` can be asked to die, in the order in which a run comes by."""

@@ -1,4 +1,4 @@
-"""Score responses: inference table → scores, quarantine, batches.
+"""Score responses: inference table → scores, quarantine, feedback, batches.
 
     inference-metrics score-responses --config conf/local.yaml
     spark-submit --py-files metrics.whl jobs/score_responses.py --config conf/local.yaml
@@ -14,7 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
@@ -35,6 +35,7 @@ from jobs.ledger import (
     progress_line,
     purged_of,
     purged_until,
+    ratings_of,
 )
 from jobs.locks import Locks, step
 from jobs.names import Names
@@ -57,11 +58,12 @@ from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_ta
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
-from metrics.unpack.arrow import explode_exchanges, unpack_payload
+from metrics.unpack.arrow import FUTURE, explode_exchanges, unpack_payload
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import UnpackSettings, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
+from schemas.feedback import FEEDBACK, RATED_DAYS
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -115,7 +117,7 @@ def start(
 
 def create_tables(spark: SparkSession, config: Config) -> None:
     """The tables that scoring writes or looks into."""
-    for table in (SCORES, QUARANTINE, BATCHES, FORGOTTEN):
+    for table in (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN):
         create_table(spark, table, config.output)
 
 
@@ -190,6 +192,10 @@ def score_batch(
             unreadable = wanted.where("reason IS NOT NULL")
             insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
         fail_point("after_quarantine")
+        if batch.rows_feedback:
+            ratings = ratings_of(wanted, forgotten)
+            insert_new(_feedback_rows(ratings, batch.feedback_dates, config, now=now), FEEDBACK, output)
+        fail_point("after_feedback")
         check_all_found(unpacked, batch, config, forgotten=forgotten)
     purged = purged_of(spark, batch, config)
     account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
@@ -365,6 +371,25 @@ def _quarantine_rows(unreadable: DataFrame, config: Config, *, now: datetime) ->
             "quarantined_at": F.lit(now),
         }
     ).withColumns({name: stored_text(F.col(name), store=store) for name in ("request", "response")})
+
+
+def _feedback_rows(ratings: DataFrame, dates: list[date], config: Config, *, now: datetime) -> DataFrame:
+    """The columns of ``feedback``; ``dates`` are those of the ratings."""
+    days = {day - timedelta(days=back) for day in dates for back in range(RATED_DAYS + 1)}
+    requests = on_dates(read_table(ratings.sparkSession, SCORES, config.output), "request_date", days)
+    given = F.to_date("feedback_time")
+    dated = (
+        ratings.select("feedback_id", "feedback_time", "request_id")
+        .join(requests.select("request_id", "request_date"), "request_id")
+        .where(F.col("request_date").between(F.date_sub(given, RATED_DAYS), given))
+        .groupBy("feedback_id")
+        .agg(F.max("request_date").alias("request_date"))
+    )
+    rows = ratings.withColumn("source", F.coalesce("source", "requester")).join(dated, "feedback_id", "left")
+    rows = with_hashes(rows, {"source": "source_hash", "comment": "comment_hash"}, key=config.text.secret())
+    # Of a row without a usable time retention would not know when to remove its text.
+    comment = F.when(F.col("feedback_time") <= F.lit(now + FUTURE), F.col("comment"))
+    return rows.withColumn("comment", stored_text(comment, store=config.text.store))
 
 
 def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:

@@ -16,7 +16,11 @@ BATCHES = Table(
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
         ("rows_skipped", "bigint", "Source rows that are no traffic (feedback), or older than retention.scores"),
-        ("rows_feedback", "bigint", "Those of them that are ratings; they are in feedback"),
+        (
+            "rows_feedback",
+            "bigint",
+            "Those of them that are feedback, whose ratings are in the table (NULL: before there was one)",
+        ),
         ("rows_expired", "bigint", "Those of them that were older than retention.scores when they were read"),
         (
             "skipped_versions",
@@ -33,6 +37,7 @@ BATCHES = Table(
         ("lateness", "map<string,bigint>", "Source rows by age when they were read"),
         ("scores_purged", "map<string,bigint>", "Its requests that retention removed from scores, by UTC date"),
         ("quarantine_purged", "map<string,bigint>", "Its rows that retention removed from quarantine, by UTC date"),
+        ("feedback_purged", "map<string,bigint>", "Its ratings that retention removed from feedback, by UTC date"),
         ("finished_at", "timestamp", "When the batch was written (UTC)"),
     ),
     keys=("checkpoint_id", "batch_id"),

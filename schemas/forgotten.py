@@ -6,16 +6,16 @@ from schemas import Table, columns
 
 FORGOTTEN = Table(
     name="forgotten",
-    comment="Source rows whose rows in scores or quarantine were removed on request. They are not read again.",
+    comment="What was removed from scores, quarantine and feedback on request, and is not read again.",
     columns=columns(
-        ("table_name", "string", "scores or quarantine"),
-        ("key_hash", "string", "SHA-256 of request_id (scores), or source_row_hash (quarantine) (hex)"),
-        ("request_date", "date", "UTC date of the request; NULL for rows of quarantine, and for ids not met yet"),
+        ("table_name", "string", "scores, quarantine or feedback"),
+        ("key_hash", "string", "SHA-256 of request_id (scores), source_row_hash (quarantine), or feedback_id"),
+        ("request_date", "date", "UTC date of the request; NULL for rows of other tables, and for ids not met yet"),
         ("request_time", "timestamp", "When the endpoint received the request (UTC); which windows still count it"),
         ("checkpoint_id", "string", "Id of the streaming query that had written the row"),
         ("batch_id", "bigint", "Micro-batch that had written the row"),
         ("forgotten_at", "timestamp", "When the row was removed (UTC)"),
     ),
     keys=("table_name", "key_hash", "request_date"),
-    checks={"known_table": "table_name IN ('scores', 'quarantine')"},
+    checks={"known_table": "table_name IN ('scores', 'quarantine', 'feedback')"},
 )

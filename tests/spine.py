@@ -14,6 +14,7 @@ from jobs import aggregate_windows, score_responses
 from jobs.tables import read_table
 from schemas import Table
 from schemas.config import Config
+from schemas.feedback import FEEDBACK
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -51,7 +52,7 @@ COMMITS = [
         row(
             "rating",
             at=timedelta(days=1),
-            request='{"dataframe_records": [{"request_id": "a", "text_assessments": [{"ratings": {}}]}]}',
+            request='{"dataframe_records": [{"request_id": "a", "text_assessments": [{"ratings": {"good": 1}}]}]}',
             response_body='{"predictions": [{}]}',
         ),
     ],
@@ -88,20 +89,22 @@ def table(spark: SparkSession, table: Table, config: Config) -> pd.DataFrame:
 
 HISTORY = ("scored_at", "checkpoint_id", "batch_id", "quarantined_at", "revision", "updated_at")
 RANDOM = ("sketch", "quantiles", "median")
+IF_KNOWN = {FEEDBACK.name: ("request_date",)}  # of a request that comes after its rating
 DIFFERENCE = ("stddev",)  # of nearly equal scores it is nothing but their rounding
 
 
 def contents(spark: SparkSession, config: Config, *names: str) -> dict[str, list[list[Any]]]:
     """What of the tables (all, or the named ones) must not depend on history: no times, bookkeeping or sketches."""
+    other = (*HISTORY, *RANDOM, *DIFFERENCE)
     return {
         one.name: sorted(
             (
                 [dict(value) if isinstance(value, dict) else value for value in row]
-                for row in read_table(spark, one, config.output).drop(*HISTORY, *RANDOM, *DIFFERENCE).collect()
+                for row in read_table(spark, one, config.output).drop(*other, *IF_KNOWN.get(one.name, ())).collect()
             ),
             key=lambda row: repr([value for value in row if not isinstance(value, float | dict)]),
         )
-        for one in (SCORES, QUARANTINE, PROFILE_METRICS)
+        for one in (SCORES, QUARANTINE, FEEDBACK, PROFILE_METRICS)
         if not names or one.name in names
     }
 

@@ -54,6 +54,7 @@ def page(
         metrics = metrics[metrics["slice_key"].isna()]  # a slice repeats rows of the whole
     newest, granularity = _newest(metrics)
     rows = {column: int(batches[column].sum()) if column in batches else 0 for column in LEDGER}
+    ratings = int(batches["rows_feedback"].sum()) if "rows_feedback" in batches else 0
     sections = _sections(metrics, threshold, _registered(model_versions))
     uses_webgl = any(figure["webgl"] for section in sections for figure in section["figures"])
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -68,6 +69,7 @@ def page(
         generated_at=generated_at,
         age=_age(generated_at - newest) if newest else None,
         rows=rows,
+        ratings=ratings,
         unaccounted=rows["rows_read"] - sum(rows[column] for column in LEDGER[1:]),
         unknown_shape=unknown_shape,
         rule=sentence.RULE,

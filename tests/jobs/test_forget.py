@@ -16,6 +16,7 @@ from jobs import doctor, forget, score_responses
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from metrics.slices import OTHER
+from metrics.unpack import arrow
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
@@ -72,11 +73,12 @@ def test_a_person_is_forgotten_for_good(
     assert sorted(table(spark, QUARANTINE, monitored)["request_id"]) == ["ada 3"]
     command = ["--config", str(tmp_path / "config.yaml")]
     assert forget.main([*command, "--end-user", "ada"]) == 0
-    assert capsys.readouterr().out.startswith("3 rows of scores, 1 rows of quarantine deleted; old files hold them ")
+    deleted = "3 rows of scores, 1 rows of quarantine, 0 rows of feedback deleted; old files hold them "
+    assert capsys.readouterr().out.startswith(deleted)
     assert forget.main([*command, "--request-id", "nobody", "--request-id", "to come"]) == 0
-    assert capsys.readouterr().out.startswith("1 rows of scores, 0 rows of quarantine deleted; ")
+    assert capsys.readouterr().out.startswith("1 rows of scores, 0 rows of quarantine, 0 rows of feedback deleted; ")
     assert forget.main([*command, "--end-user", "ada"]) == 0
-    assert capsys.readouterr().out.startswith("0 rows of scores, 0 rows of quarantine deleted; ")
+    assert capsys.readouterr().out.startswith("0 rows of scores, 0 rows of quarantine, 0 rows of feedback deleted; ")
     assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["bob 1"]
     assert table(spark, QUARANTINE, monitored).empty
     assert contents(spark, monitored, "profile_metrics") == windows
@@ -125,11 +127,11 @@ def test_quarantine_is_tried_again(
     too_early = dict.fromkeys(["early", "other"], "future_request_time")
     assert reasons == {"ada 3": "length_mismatch", "broken": "invalid_request_json"} | too_early
     # Its time has come; until it is asked for, the row stays where it is, also when it is read again.
-    monkeypatch.setattr(score_responses, "FUTURE", timedelta(hours=3))
+    monkeypatch.setattr(arrow, "FUTURE", timedelta(hours=3))
     score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
     assert "early" not in table(spark, SCORES, monitored)["request_id"].tolist()
     # Who was forgotten in between is still one of the batch's rows.
-    assert forget.forget(spark, monitored, request_ids=["bob 1"]) == {"scores": 1, "quarantine": 0}
+    assert forget.forget(spark, monitored, request_ids=["bob 1"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     again = ["--config", str(tmp_path / "config.yaml"), "--retry-quarantine", "--set", "max_models=1"]
     assert score_responses.main(again) == 0
     assert capsys.readouterr().out == "4 rows of quarantine tried, 2 scored\n"
@@ -159,8 +161,8 @@ def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_acco
         with pytest.raises(Exception, match="killed"):
             run(spark, monitored)
     # A request is forgotten, and the row from the future can be read by now.
-    assert forget.forget(spark, monitored, request_ids=["c"]) == {"scores": 1, "quarantine": 0}
-    monkeypatch.setattr(score_responses, "FUTURE", timedelta(hours=3))
+    assert forget.forget(spark, monitored, request_ids=["c"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
+    monkeypatch.setattr(arrow, "FUTURE", timedelta(hours=3))
     run(spark, monitored)
     ledger = table(spark, BATCHES, monitored).sort_values("batch_id")
     columns = ["rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped"]
@@ -173,7 +175,7 @@ def test_one_person_of_a_batched_call_is_forgotten(spark: SparkSession, monitore
     two = [{"query": "mine", "user": "eve"}, {"query": "hers", "user": "mallory"}]
     append(spark, monitored, [row("two", request=json.dumps({"dataframe_records": two}), response_body='["A1", "A2"]')])
     run(spark, monitored)
-    assert forget.forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
+    assert forget.forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     score_responses.start(spark, monitored, trigger="availableNow", new_checkpoint=True).awaitTermination()
     scores = table(spark, SCORES, monitored)
     assert scores[scores["request_id"] == "two"]["exchange_index"].tolist() == [0]

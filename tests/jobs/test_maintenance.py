@@ -112,7 +112,7 @@ def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Conf
 
 @pytest.mark.long
 def test_a_call_of_two_people_of_whom_one_was_forgotten(spark: SparkSession, monitored: Config) -> None:
-    assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
+    assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     assert purge_scores(spark, monitored, NOW.date()) == {"scores": 3, "quarantine": 1}
     assert reconcile(spark, monitored).problems == []
 

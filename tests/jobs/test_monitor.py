@@ -23,6 +23,7 @@ from jobs.runtime import FAIL_POINT_VARIABLE
 from jobs.tables import table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
@@ -156,7 +157,7 @@ def test_a_redacted_text_names_nobody_where_a_pattern_can_know(spark: SparkSessi
 
 def found_in(spark: SparkSession, config: Config, folder: Path, canaries: Sequence[str]) -> list[tuple[str, str]]:
     """Where a text is, of all that the monitor has written: rows of its tables, their logs, checkpoints, page, log."""
-    names = [one.name for one in (SCORES, QUARANTINE, BATCHES, PROFILE_METRICS, FORGOTTEN)]
+    names = [one.name for one in (SCORES, QUARANTINE, FEEDBACK, BATCHES, PROFILE_METRICS, FORGOTTEN)]
     places = {name: spark.read.format("delta").load(f"{config.output.path}/{name}") for name in names}
     texts = {name: str([one.asDict(recursive=True) for one in rows.collect()]) for name, rows in places.items()}
     files = [file for file in folder.rglob("*") if file.is_file() and folder / "inference" not in file.parents]

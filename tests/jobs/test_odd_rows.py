@@ -201,6 +201,7 @@ def test_everything_balances_and_oddities_are_reported(spark: SparkSession, scor
         "skipped": fates.count("skipped"),
         "forgotten": 0,
         "missing": 0,
+        "skipped_feedback": 2,
         "ids_on_two_dates": 1,
         "ids_from_hash": 2,
     }

@@ -20,6 +20,7 @@ from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
+from schemas.feedback import FEEDBACK
 from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, QUANTILES
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -213,6 +214,10 @@ def odd(
         row("long", response=LONG),
         row("canary", prompt="canary7431", response="canary7431"),
         row("broken canary", request="{canary7431"),
+        row(
+            "rating canary",
+            request='{"dataframe_records": [{"text_assessments": [{"free_text_comment": "canary7431"}]}]}',
+        ),
         row("usage", response_body=usage),
         row("half usage", response_body=answer("the cat", prompt_tokens=900)),
         row("bad time") | {"timestamp_ms": 2**60},
@@ -236,7 +241,7 @@ def test_a_text_of_50000_words_is_scored_whole(spark: SparkSession, odd: Config)
 
 def test_without_text_nothing_of_it_is_stored(spark: SparkSession, odd: Config) -> None:
     assert "broken canary" in table(spark, QUARANTINE, odd)["request_id"].tolist()
-    for one in (SCORES, QUARANTINE, BATCHES, PROFILE_METRICS):
+    for one in (SCORES, QUARANTINE, FEEDBACK, BATCHES, PROFILE_METRICS):
         stored = read_table(spark, one, odd.output)
         stored = stored.drop("sketch", "request_id") if "sketch" in stored.columns else stored
         frame: pd.DataFrame = stored.toPandas()

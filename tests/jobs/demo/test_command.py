@@ -20,6 +20,7 @@ from jobs.reconcile import reconcile
 from jobs.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import load_config, parse_config
+from schemas.feedback import FEEDBACK
 from schemas.model_versions import MODEL_VERSIONS
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
@@ -56,7 +57,7 @@ def test_what_it_leaves(spark: SparkSession, demo_folder: Path) -> None:
     config = load_config(str(demo_folder / "config.yaml"))
     assert reconcile(spark, config).problems == []
     names = {path.name for path in (demo_folder / "tables").iterdir()}
-    assert {"scores", "quarantine", "batches", "profile_metrics", "model_versions"} <= names
+    assert {"scores", "quarantine", "feedback", "batches", "profile_metrics", "model_versions"} <= names
     versions: pd.DataFrame = read_table(spark, MODEL_VERSIONS, config.output).toPandas()
     assert sorted(versions["model_version"]) == list("1234567")
     assert set(versions["run_name"]) == {"dbdemos_chatbot_rag"}
@@ -67,6 +68,10 @@ def test_what_it_leaves(spark: SparkSession, demo_folder: Path) -> None:
     scored: pd.DataFrame = read_table(spark, SCORES, config.output).toPandas()
     assert set(scored["model_version"]) == {"6", "7"}
     assert scored["response_toxicity"].notna().mean() > 0.9
+    rated: pd.DataFrame = read_table(spark, FEEDBACK, config.output).toPandas()
+    assert len(rated) >= 2
+    assert set(rated["request_id"]) <= set(scored["request_id"])
+    assert rated[["value", "source_hash"]].notna().all(axis=None)
 
 
 def test_late_rows_change_windows_that_were_written_before(spark: SparkSession, demo_folder: Path) -> None:

@@ -105,6 +105,10 @@ def test_source_rows_add_up(read: int, expected: str) -> None:
     assert f"Source rows read: {read:,} = 1,200 scored + 20 quarantined + 10 duplicate + {expected}" in text
 
 
+def test_ratings_are_a_part_of_what_is_skipped() -> None:
+    assert "4 skipped (3 of them ratings)." in document(traffic(), ledger().assign(rows_feedback=[3, None])).text
+
+
 def test_summary_table() -> None:
     text = document(traffic()).text
     assert "7 latest 1–2 Apr 2026 34 1,234.50 −0.50 0.0100 – – – – –" in text
