@@ -24,6 +24,7 @@ from jobs.locks import Locks
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
 from jobs.tables import delete_rows, insert_new, local_frame, read_table
+from metrics.calls import IS_HASHED_ID, LOGGED_ID
 from metrics.hashes import keyed_hash
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
@@ -31,7 +32,10 @@ from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+CALL_KEYS = {"request_id_hash": "string", "content_hashes": "array<string>"}
+"""Columns of ``forgotten`` that only rows of ``scores`` have."""
 
 OLD_FILES = "old files hold them until VACUUM, windows keep counting them, and the inference table is yours to clear"
 
@@ -44,7 +48,8 @@ def forget(
     Args:
         spark: Session.
         config: Settings; hashes of end users are made with their key.
-        request_ids: As the log has them. Ids that are not in the tables yet will not get there.
+        request_ids: As the log has them; all calls that share one go. Ids that are not in the tables yet will not get
+            there.
         end_users: As the payloads or the log (``requester``) name them, or their hash in ``scores``.
 
     Returns:
@@ -53,7 +58,8 @@ def forget(
     create_tables(spark, config)
     hashes = [hash_ for user in end_users for hash_ in (user, keyed_hash(user, config.text.secret()))]
     users = F.col("end_user_hash").isin(hashes) | F.col("requester_hash").isin(hashes)
-    wanted = F.coalesce(F.col("request_id").isin(list(request_ids)) | users, F.lit(False))
+    own = F.coalesce(F.col("request_id").isin(list(request_ids)) | users, F.lit(False))
+    wanted = {QUARANTINE.name: own, SCORES.name: own | F.expr(LOGGED_ID).isin(list(request_ids))}
     # What identifies a row, and its date; before the rows go, so that a crash in between loses nothing of it.
     met = (
         (SCORES, F.sha2("request_id", 256), F.col("request_date")),
@@ -61,18 +67,27 @@ def forget(
     )
     deleted = {}
     for table, key_hash, date in met:
-        rows = read_table(spark, table, config.output).where(wanted)
+        rows = read_table(spark, table, config.output).where(wanted[table.name])
         deleted[table.name] = rows.count()
-        _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
-    # By their ids alone: requests that are not there yet, and rows of quarantine, whose hash changes with the columns.
-    ids = read_table(spark, QUARANTINE, config.output).where(wanted).select("request_id")
-    ids = ids.unionByName(local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string"))
+        keys = {"key_hash": key_hash, "request_date": date, **_call_keys(rows)}
+        _remember(rows.withColumns(keys), config, table=table.name)
+    # By their ids alone, whatever is in the rows: also requests that are not there yet.
+    ids = local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string")
     empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
     _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
     for table, *_ in met:
         if deleted[table.name]:
-            delete_rows(spark, table, config.output, wanted)
+            delete_rows(spark, table, config.output, wanted[table.name])
     return deleted
+
+
+def _call_keys(rows: DataFrame) -> dict[str, Column]:
+    """What tells a call of ``scores`` from others of its id: the others may be other people's, and are read on."""
+    if "content_hash" not in rows.columns:
+        return {name: F.lit(None).cast(kind) for name, kind in CALL_KEYS.items()}
+    contents = F.expr("concat(array(content_hash), coalesce(earlier_hashes, array()))")
+    one_call = F.col("content_hash").isNotNull() & ~F.expr(IS_HASHED_ID)
+    return dict(zip(CALL_KEYS, (F.sha2(F.expr(LOGGED_ID), 256), F.when(one_call, contents)), strict=True))
 
 
 def _remember(rows: DataFrame, config: Config, *, table: str) -> None:

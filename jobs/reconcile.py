@@ -34,6 +34,7 @@ from jobs.source import common_rows, first_version, read_source
 from jobs.source_changes import SkippedVersion, skipped_versions
 from jobs.tables import create_table, read_table, table_exists
 from metrics.aggregate.windows import holding
+from metrics.calls import with_forgotten, with_stored
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -151,7 +152,7 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         account.rows["past_retention"] = expired
     _report(fates.where("fate = 'missing'"), "in the source, and in no table", account)
     # Of a batched call one person's exchange may be forgotten, and the others there.
-    short = fates.where("fate = 'scored' AND exchanges > in_scores AND is_forgotten IS NULL")
+    short = fates.where("fate = 'scored' AND exchanges > in_scores AND forgotten_key IS NULL")
     _report(short, "in scores with fewer exchanges than the request has", account)
     if account.rows["missing"] and account.skipped_versions:
         account.problems.append(
@@ -206,11 +207,11 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
     """Rows of a version of the source with their ``fate``, which the tables alone decide."""
     output = config.output
     key = ["request_date", "request_id"]
-    scores = read_table(spark, SCORES, output).groupBy(*key).agg(F.count("*").alias("in_scores"))
-    quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash", F.lit(True).alias("in_quarantine"))
-    forgotten = (
-        read_table(spark, FORGOTTEN, output).select("key_hash").distinct().withColumn("is_forgotten", F.lit(True))
+    scores = read_table(spark, SCORES, output)
+    exchanges = scores.groupBy("request_date", F.col("request_id").alias("stored_id")).agg(
+        F.count("*").alias("in_scores")
     )
+    quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash", F.lit(True).alias("in_quarantine"))
     source = common_rows(read_source(spark, config, version=version), config)
     first = first_version(spark, config)
     if first:
@@ -225,29 +226,27 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
         *key,
         (F.lit(False) if too_old is None else F.col("request_date") < F.lit(too_old)).alias("too_old"),
         "source_row_hash",
+        "content_hash",
         "skip",
         F.array_size("exchanges").alias("exchanges"),
-        F.sha2("request_id", 256).alias("id_hash"),
-    )
-    of_id, of_row = (
-        forgotten.withColumnRenamed("key_hash", "id_hash"),
-        forgotten.toDF("source_row_hash", "row_forgotten"),
     )
     found = (
-        unpacked.join(scores, key, "left")
+        with_forgotten(with_stored(unpacked, scores), read_table(spark, FORGOTTEN, output))
+        .join(exchanges, ["request_date", "stored_id"], "left")
         .join(quarantine, "source_row_hash", "left")
-        .join(of_id, "id_hash", "left")
-        .join(of_row, "source_row_hash", "left")
         .withColumn(
             "place",
             F.when(F.col("in_quarantine"), "quarantined")
-            .when(F.col("in_scores").isNotNull(), "scored")
-            .when(F.coalesce("is_forgotten", "row_forgotten"), "forgotten")
+            .when(F.col("stored_id").isNotNull(), "scored")
+            .when(F.col("forgotten_key").isNotNull(), "forgotten")
             .when(F.col("skip") | F.col("too_old"), "skipped")
             .otherwise("missing"),
         )
         .withColumn(
-            "same", F.when(F.col("place") == "quarantined", F.col("source_row_hash")).otherwise(F.col("id_hash"))
+            "same",
+            F.when(F.col("place") == "quarantined", F.col("source_row_hash")).otherwise(
+                F.coalesce("stored_id", "forgotten_key")
+            ),
         )
     )
     copies = Window.partitionBy("place", "same", "request_date")

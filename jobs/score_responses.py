@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.backlog import Backlog
@@ -54,11 +53,12 @@ from jobs.slicing import check_slices, write_sliced
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
+from metrics.calls import CALL_ID, with_ids, with_stored
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
-from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.arrow import explode_exchanges, unpack_payload
+from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import UnpackSettings, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
@@ -165,10 +165,8 @@ def score_batch(
         removed = read_table(spark, FORGOTTEN, output)
         forgotten = None if removed.isEmpty() else removed
         wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
-        new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
-            first_of_each_request
-        )
-        new = names.capped(new, batch.names, config)
+        readable = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti")
+        new = names.capped(new_calls(readable, batch.dates, config), batch.names, config)
         fail_point("before_scores")
         _insert_scores(new, batch.dates, config, now=now)
         seconds = time.monotonic() - started
@@ -216,12 +214,10 @@ def unpack_rows(rows: DataFrame, config: Config, *, now: datetime, horizon: date
 
 
 def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
-    """Score the requests that the tables do not know yet. ``new`` has at most one row per request."""
-    spark, output = new.sparkSession, config.output
-    known = on_dates(read_table(spark, SCORES, output), "request_date", dates).select("request_date", "request_id")
-    rate = config.scoring.sample_rate
+    """Score the calls of ``new_calls``."""
+    output, rate = config.output, config.scoring.sample_rate
     scored = (
-        explode_exchanges(new.join(known, ["request_date", "request_id"], "left_anti"))
+        explode_exchanges(new)
         .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
         .transform(score_exchanges, config)
         .transform(_score_columns, now=now, sample_rate=rate)
@@ -243,11 +239,14 @@ def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str]
 
 
 def sampled(rate: float) -> Any:
-    """Whether a request's scores are computed: by its id, so that a replay decides the same. Failures always."""
+    """Whether a call's scores are computed: by its id and content, so that a replay decides the same. Failures always.
+
+    Calls that share an id are decided on one by one, whichever of them has it in ``scores``.
+    """
     if rate == 1:
         return F.lit(True)
     digits = 13
-    unit = F.conv(F.substring(F.sha2(F.col("request_id"), 256), 1, digits), 16, 10).cast("double") / 16.0**digits
+    unit = F.conv(F.substring(F.sha2(F.expr(CALL_ID), 256), 1, digits), 16, 10).cast("double") / 16.0**digits
     return ~F.coalesce(F.col("status_code") == 200, F.lit(False)) | (unit < rate)
 
 
@@ -271,15 +270,18 @@ def _skipped(
     return found
 
 
-def first_of_each_request(unpacked: DataFrame) -> DataFrame:
-    """One row per request among those that have exchanges; which one does not depend on their order."""
-    order = Window.partitionBy("request_date", "request_id").orderBy("request_time", "source_row_hash")
-    return (
-        unpacked.where(F.col("exchanges").isNotNull())
-        .withColumn("copy", F.row_number().over(order))
-        .where("copy = 1")
-        .drop("copy")
-    )
+def new_calls(rows: DataFrame, dates: list[date], config: Config) -> DataFrame:
+    """The calls among unpacked rows that ``scores`` does not have yet, each once, under the id that it will have there.
+
+    Args:
+        rows: Rows of ``but_forgotten``.
+        dates: Their dates.
+        config: Settings.
+    """
+    scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
+    new = with_stored(rows.where("exchanges IS NOT NULL"), scores).where("stored_id IS NULL")
+    # Where one was forgotten, its batch has the id still.
+    return with_ids(new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten")))
 
 
 def _needs_counting() -> Any:
@@ -325,6 +327,7 @@ def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> D
         "cost": F.lit(None).cast("double"),
         "currency": F.lit(None).cast("string"),
         "sample_rate": F.lit(sample_rate),
+        "earlier_hashes": F.lit(None).cast("array<string>"),
         "scored_at": F.lit(now),
     }
     from_scorers = set(scored.schema["scored"].dataType.names)  # type: ignore[attr-defined]
@@ -375,7 +378,8 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     dates = sorted(names)
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
-        new = Names().capped(readable.transform(first_of_each_request), names, config)
+        removed = read_table(spark, FORGOTTEN, output)
+        new = Names().capped(new_calls(but_forgotten(readable, removed), dates, config), names, config)
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)
