@@ -53,6 +53,7 @@ from jobs.slicing import check_slices, write_sliced
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
+from jobs.updates import but_preimages, but_replaced, rows_replaced, updates_in, with_replaced, write_replacing
 from metrics.calls import CALL_ID, with_ids, with_stored
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
@@ -154,19 +155,24 @@ def score_batch(
     started = time.monotonic()
     spark, output = df.sparkSession, config.output
     now = datetime.now(UTC)
-    rows = common_rows(df, config)
+    rows = common_rows(df, config, with_changes=True)
     planned = read_checkpoint(spark, checkpoint, batch_id)
     horizon = _horizon(spark, config, planned, batch_id)
     skipped = _skipped(spark, config, checkpoint, batch_id, until=planned.source_version)
-    with kept(unpack_rows(rows, config, now=now, horizon=horizon)) as unpacked:
+    removed = read_table(spark, FORGOTTEN, output)
+    forgotten = None if removed.isEmpty() else removed
+    in_quarantine = held_in_quarantine(spark, config)
+    with (
+        kept(unpack_rows(rows, config, now=now, horizon=horizon)) as read,
+        updates_in(read, config, in_quarantine=in_quarantine, forgotten=forgotten) as updates,
+    ):
+        unpacked = but_preimages(read)
         batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
         mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
-        removed = read_table(spark, FORGOTTEN, output)
-        forgotten = None if removed.isEmpty() else removed
         wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
-        readable = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti")
-        new = names.capped(new_calls(readable, batch.dates, config), batch.names, config)
+        readable = wanted.join(in_quarantine, "source_row_hash", "left_anti")
+        new = names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
         fail_point("before_scores")
         _insert_scores(new, batch.dates, config, now=now)
         seconds = time.monotonic() - started
@@ -175,9 +181,10 @@ def score_batch(
             unreadable = wanted.where("reason IS NOT NULL")
             insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
         fail_point("after_quarantine")
-        check_all_found(unpacked, batch, config, forgotten=forgotten)
+        check_all_found(but_replaced(unpacked, updates), batch, config, forgotten=forgotten)
+        replaced = rows_replaced(updates, batch, config)
     purged = purged_of(spark, batch, config)
-    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
+    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
     upsert(row, BATCHES, output)
     if batch_id == 0:
@@ -225,7 +232,11 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
 
     def insert(rows: DataFrame) -> None:
         texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
-        insert_new(rows.withColumns(texts), SCORES, output, dates=dates)
+        rows = rows.withColumns(texts)
+        if "replaces" in new.columns:
+            write_replacing(rows, new, output, dates=dates)
+        else:
+            insert_new(rows, SCORES, output, dates=dates)
 
     write_sliced(scored, config, insert)
 
@@ -270,18 +281,25 @@ def _skipped(
     return found
 
 
-def new_calls(rows: DataFrame, dates: list[date], config: Config) -> DataFrame:
+def new_calls(rows: DataFrame, dates: list[date], config: Config, updates: DataFrame | None = None) -> DataFrame:
     """The calls among unpacked rows that ``scores`` does not have yet, each once, under the id that it will have there.
 
     Args:
         rows: Rows of ``but_forgotten``.
         dates: Their dates.
         config: Settings.
+        updates: Of ``updates_in``; what an updated call takes the place of is ``replaces``, and it keeps its id.
     """
     scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
-    new = with_stored(rows.where("exchanges IS NOT NULL"), scores).where("stored_id IS NULL")
+    standing = but_replaced(rows.where("exchanges IS NOT NULL"), updates)
+    new = with_stored(standing, scores).where("stored_id IS NULL")
     # Where one was forgotten, its batch has the id still.
-    return with_ids(new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten")))
+    new = new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten"))
+    if updates is None:
+        return with_ids(new)
+    new = with_replaced(new, updates, scores)
+    new = new.withColumn("kept_id", F.expr("IF(replaces = request_id, replaces, NULL)"))
+    return with_ids(new).withColumn("request_id", F.coalesce("kept_id", "request_id")).drop("kept_id")
 
 
 def _needs_counting() -> Any:
@@ -327,7 +345,6 @@ def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> D
         "cost": F.lit(None).cast("double"),
         "currency": F.lit(None).cast("string"),
         "sample_rate": F.lit(sample_rate),
-        "earlier_hashes": F.lit(None).cast("array<string>"),
         "scored_at": F.lit(now),
     }
     from_scorers = set(scored.schema["scored"].dataType.names)  # type: ignore[attr-defined]
@@ -339,7 +356,8 @@ def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> D
             if name in from_scorers
             else F.col(name)
             for name in SCORES.column_names
-        )
+        ),
+        *(["replaces"] if "replaces" in scored.columns else []),
     )
 
 
