@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa  # type: ignore[import-untyped]
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.ledger import Batch
 from jobs.tables import insert_new, kept, merge, on_dates, read_table, retried
 from metrics.calls import CALL_ID, LOGGED_ID, with_forgotten, with_stored
-from metrics.updates import BEFORE, earlier_contents
+from metrics.updates import BEFORE, CONTENTS, contents_of_id
 from schemas.forgotten import FORGOTTEN
 from schemas.scores import SCORES
 
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from schemas.config import Config, Output
 
 CALL = ["request_date", "request_id", "content_hash"]
-
-_CONTENTS = (
-    "request_date date, request_id string, content_hash string, earlier_hashes array<string>, is_replaced boolean"
-)
 
 
 def but_preimages(read: DataFrame) -> DataFrame:
@@ -72,7 +67,7 @@ def updates_in(
     contents = (
         rows.join(updated, ["request_date", "request_id"], "left_semi")
         .groupBy("request_date", "request_id")
-        .applyInArrow(_contents, _CONTENTS)
+        .applyInArrow(contents_of_id, CONTENTS)
     )
     with kept(contents) as found:
         if forgotten is None:
@@ -86,20 +81,6 @@ def updates_in(
             _forget(of_gone, config.output)
             is_replaced = F.expr("is_replaced OR coalesce(is_gone, false)")
             yield found.join(of_gone, CALL, "left").withColumn("is_replaced", is_replaced).drop("is_gone")
-
-
-def _contents(rows: pa.Table) -> pa.Table:
-    """``earlier_contents`` of one id and date."""
-    changes = rows.to_pylist()
-    found = earlier_contents(changes)
-    of_id = {name: changes[0][name] for name in CALL[:2]}
-    calls: list[dict[str, Any]] = [
-        of_id | {"content_hash": content, "earlier_hashes": earlier or None, "is_replaced": earlier is None}
-        for content, earlier in found.items()
-    ]
-    types = {"request_date": pa.date32(), "earlier_hashes": pa.list_(pa.string()), "is_replaced": pa.bool_()}
-    names = (*CALL, "earlier_hashes", "is_replaced")
-    return pa.Table.from_pylist(calls, pa.schema([(name, types.get(name, pa.string())) for name in names]))
 
 
 def _forget(calls: DataFrame, output: Output) -> None:

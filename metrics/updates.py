@@ -6,8 +6,36 @@ from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa  # type: ignore[import-untyped]
+
 INSERT, BEFORE, AFTER = "insert", "update_preimage", "update_postimage"
 """Delta's change types."""
+
+CONTENTS = (
+    "request_date date, request_id string, content_hash string, earlier_hashes array<string>, is_replaced boolean"
+)
+"""Columns of ``contents_of_id``."""
+
+_SCHEMA = pa.schema(
+    [
+        ("request_date", pa.date32()),
+        ("request_id", pa.string()),
+        ("content_hash", pa.string()),
+        ("earlier_hashes", pa.list_(pa.string())),
+        ("is_replaced", pa.bool_()),
+    ]
+)
+
+
+def contents_of_id(rows: pa.Table) -> pa.Table:
+    """``earlier_contents`` of the rows of one id and date, for ``applyInArrow``."""
+    changes = rows.to_pylist()
+    of_id = {name: changes[0][name] for name in ("request_date", "request_id")}
+    calls = [
+        of_id | {"content_hash": content, "earlier_hashes": earlier or None, "is_replaced": earlier is None}
+        for content, earlier in earlier_contents(changes).items()
+    ]
+    return pa.Table.from_pylist(calls, _SCHEMA)
 
 
 def earlier_contents(changes: Collection[Mapping[str, Any]]) -> dict[str, list[str] | None]:

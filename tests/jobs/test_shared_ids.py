@@ -71,7 +71,7 @@ def calls(spark: SparkSession, config: Config) -> list[tuple[str, int, str, str,
     rows = table(spark, SCORES, config)
     names = ["request_id", "exchange_index", "prompt", "response", "status_code"]
     found = rows[names].itertuples(index=False)
-    return sorted((one[0].partition("#")[0], *one[1:]) for one in found)
+    return sorted(((one[0].partition("#")[0], *one[1:]) for one in found), key=str)
 
 
 def ids(spark: SparkSession, config: Config, logged: str) -> list[str]:
