@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from jobs.ledger import forgotten_ids
 from jobs.locks import Locks
 from jobs.runtime import OK, parser, read_config, run, spark_session
 from jobs.score_responses import create_tables
 from jobs.tables import delete_rows, insert_new, kept, local_frame, merge, read_table, retried
+from metrics.calls import IS_HASHED_ID, LOGGED_ID
 from metrics.hashes import keyed_hash
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
@@ -34,6 +36,9 @@ from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+
+CALL_KEYS = {"request_id_hash": "string", "content_hashes": "array<string>"}
+"""Columns of ``forgotten`` that only rows of ``scores`` have."""
 
 OLD_FILES = "old files hold them until VACUUM, windows keep counting them, and the inference table is yours to clear"
 
@@ -46,7 +51,8 @@ def forget(
     Args:
         spark: Session.
         config: Settings; hashes of end users are made with their key.
-        request_ids: As the log has them. Ids that are not in the tables yet will not get there.
+        request_ids: As the log has them; all calls that share one go. Ids that are not in the tables yet will not get
+            there.
         end_users: As the payloads or the log (``requester``) name them, or their hash in ``scores``.
 
     Returns:
@@ -55,7 +61,8 @@ def forget(
     create_tables(spark, config)
     hashes = [hash_ for user in end_users for hash_ in (user, keyed_hash(user, config.text.secret()))]
     users = F.col("end_user_hash").isin(hashes) | F.col("requester_hash").isin(hashes)
-    wanted = F.coalesce(F.col("request_id").isin(list(request_ids)) | users, F.lit(False))
+    own = F.coalesce(F.col("request_id").isin(list(request_ids)) | users, F.lit(False))
+    wanted = {QUARANTINE.name: own, SCORES.name: own | F.expr(LOGGED_ID).isin(list(request_ids))}
     # What identifies a row, and its date; before the rows go, so that a crash in between loses nothing of it.
     met = (
         (SCORES, F.sha2("request_id", 256), F.col("request_date")),
@@ -63,26 +70,26 @@ def forget(
     )
     deleted = {}
     for table, key_hash, date in met:
-        rows = read_table(spark, table, config.output).where(wanted)
+        rows = read_table(spark, table, config.output).where(wanted[table.name])
         deleted[table.name] = rows.count()
-        _remember(rows.withColumns({"key_hash": key_hash, "request_date": date}), config, table=table.name)
-    # By their ids alone: requests that are not there yet, and rows of quarantine, whose hash changes with the columns.
-    ids = read_table(spark, QUARANTINE, config.output).where(wanted).select("request_id")
-    ids = ids.unionByName(local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string"))
+        keys = {"key_hash": key_hash, "request_date": date, **_call_keys(rows)}
+        _remember(rows.withColumns(keys), config, table=table.name)
+    # By their ids alone, whatever is in the rows: also requests that are not there yet.
+    ids = local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string")
     empty = {c.name: F.lit(None).cast(c.type) for c in FORGOTTEN.columns[2:-1]}
     _remember(ids.withColumns({"key_hash": F.sha2("request_id", 256), **empty}), config, table=SCORES.name)
     deleted[FEEDBACK.name] = _forget_ratings(spark, config, F.col("source_hash").isin(hashes))
     for table, *_ in met:
         if deleted[table.name]:
-            delete_rows(spark, table, config.output, wanted)
+            delete_rows(spark, table, config.output, wanted[table.name])
     return deleted
 
 
 def _forget_ratings(spark: SparkSession, config: Config, given: Column) -> int:
     """Delete the ratings that somebody has given, and those of forgotten requests; how many these are."""
-    of_id = read_table(spark, FORGOTTEN, config.output).where(F.col("table_name") == SCORES.name).select("key_hash")
-    ratings = read_table(spark, FEEDBACK, config.output).withColumn("key_hash", F.sha2("request_id", 256))
-    of_request = ratings.join(F.broadcast(of_id.distinct()), "key_hash", "left_semi")
+    of_id = forgotten_ids(read_table(spark, FORGOTTEN, config.output))
+    ratings = read_table(spark, FEEDBACK, config.output).withColumn("id_hash", F.sha2("request_id", 256))
+    of_request = ratings.join(F.broadcast(of_id), "id_hash", "left_semi")
     with kept(ratings.where(given).unionByName(of_request).distinct()) as rows:
         count = rows.count()
         if count:
@@ -90,6 +97,15 @@ def _forget_ratings(spark: SparkSession, config: Config, given: Column) -> int:
             _remember(rows.withColumns(keys | {"request_date": F.lit(None).cast("date")}), config, table=FEEDBACK.name)
             retried(lambda: merge(rows, FEEDBACK, config.output).whenMatchedDelete().execute())
     return count
+
+
+def _call_keys(rows: DataFrame) -> dict[str, Column]:
+    """What tells a call of ``scores`` from others of its id: the others may be other people's, and are read on."""
+    if "content_hash" not in rows.columns:
+        return {name: F.lit(None).cast(kind) for name, kind in CALL_KEYS.items()}
+    contents = F.expr("concat(array(content_hash), coalesce(earlier_hashes, array()))")
+    one_call = F.col("content_hash").isNotNull() & ~F.expr(IS_HASHED_ID)
+    return dict(zip(CALL_KEYS, (F.sha2(F.expr(LOGGED_ID), 256), F.when(one_call, contents)), strict=True))
 
 
 def _remember(rows: DataFrame, config: Config, *, table: str) -> None:

@@ -13,6 +13,7 @@ from jobs.checkpoints import Planned
 from jobs.runtime import LOG
 from jobs.source_changes import SkippedVersion
 from jobs.tables import insert_new, local_frame, merge, on_dates, read_table, retried
+from metrics.calls import HAS_OWN_ID, LOGGED_ID, with_forgotten, with_stored
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import TableError
@@ -31,6 +32,14 @@ FAILURES_NAMED = 20
 
 
 _WARNED: set[str] = set()
+
+CHARS_LOGGED = 80
+"""Of an id, in a warning."""
+
+IDS_WARNED_OF = 1000
+"""After so many ids that calls share, no further one is named: the set would grow for ever."""
+
+_SHARED: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -139,17 +148,22 @@ def unknown_shapes(spark: SparkSession, config: Config, *, most: int) -> list[tu
 
 
 def but_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
-    """The rows but for those that ``forget`` removed: reading the source again does not bring them back."""
+    """The rows but for those that ``forget`` removed: reading the source again does not bring them back.
+
+    ``is_partly_forgotten`` says of the others whether a call of their id and date was.
+    """
     if forgotten is None:
-        return rows
-    of_id = forgotten.where("table_name = 'scores'").select(F.col("key_hash").alias("id_hash"))
-    of_row = forgotten.where("table_name = 'quarantine'").select(F.col("key_hash").alias("source_row_hash"))
-    return (
-        rows.withColumn("id_hash", F.sha2("request_id", 256))
-        .join(F.broadcast(of_id), "id_hash", "left_anti")
-        .join(F.broadcast(of_row), "source_row_hash", "left_anti")
-        .drop("id_hash")
-    )
+        return rows.withColumn("is_partly_forgotten", F.lit(False))
+    return with_forgotten(rows, forgotten).where("forgotten_key IS NULL").drop("forgotten_key")
+
+
+def forgotten_ids(forgotten: DataFrame) -> DataFrame:
+    """Hashes of the ids that the log has for forgotten requests, as ratings name them: ``id_hash``.
+
+    Where calls share an id nobody knows which of them is rated.
+    """
+    of_request = forgotten.where("table_name = 'scores'")
+    return of_request.select(F.coalesce("request_id_hash", "key_hash").alias("id_hash")).distinct()
 
 
 def ratings_of(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
@@ -164,11 +178,10 @@ def ratings_of(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
     )
     if forgotten is None:
         return ratings
-    of_id = forgotten.where("table_name = 'scores'").select(F.col("key_hash").alias("id_hash"))
     of_rating = forgotten.where("table_name = 'feedback'").select(F.col("key_hash").alias("feedback_id"))
     return (
         ratings.withColumn("id_hash", F.sha2("request_id", 256))
-        .join(F.broadcast(of_id), "id_hash", "left_anti")
+        .join(F.broadcast(forgotten_ids(forgotten)), "id_hash", "left_anti")
         .join(F.broadcast(of_rating), "feedback_id", "left_anti")
         .drop("id_hash")
     )
@@ -183,8 +196,9 @@ def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten:
     spark, output = rows.sparkSession, config.output
     scores = on_dates(read_table(spark, SCORES, output), "request_date", batch.dates)
     left = (
-        rows.select("request_date", "request_id", "source_row_hash")
-        .join(scores.select("request_date", "request_id"), ["request_date", "request_id"], "left_anti")
+        rows.select("request_date", "request_id", "source_row_hash", "content_hash")
+        .transform(with_stored, scores)
+        .where("stored_id IS NULL")
         .join(held_in_quarantine(spark, config), "source_row_hash", "left_anti")
         .transform(but_forgotten, forgotten)
         .count()
@@ -226,6 +240,7 @@ def account_of(
     left_out = F.exists(F.map_values("score_errors"), lambda reason: reason.endswith("_EXCEEDED"))
     totals = scores.agg(
         F.count_distinct("request_date", "request_id").alias("rows_scored"),
+        F.count_distinct(F.when(F.expr(HAS_OWN_ID), F.struct("request_date", "request_id"))).alias("rows_shared_id"),
         F.count("*").alias("exchanges"),
         F.count_if(left_out).alias("exchanges_not_logged"),
         (F.count("prompt_hash") + F.count("response_hash")).alias("texts_scored"),
@@ -241,12 +256,17 @@ def account_of(
     _warn_of_entities(counts.pop("unknown_entities"))  # type: ignore[arg-type]
     if counts["failed"]:
         _name_failures(scores.where(failed))
-    gone = {} if forgotten is None else dict(map(tuple, forgotten.where(mine).groupBy("table_name").count().collect()))
+    if counts["rows_shared_id"]:
+        _warn_of_shared_ids(scores)
+    gone = {"scores": 0, "shared": 0, "quarantine": 0}
+    if forgotten is not None:
+        gone = _gone(forgotten.where(mine), scores).agg(*_gone_counts()).collect()[0].asDict()
     removed = {name: sum((purged[name] or {}).values()) for name in ("scores_purged", "quarantine_purged")}
-    counts["rows_scored"] += gone.get(SCORES.name, 0) + removed["scores_purged"]
+    counts["rows_scored"] += gone["scores"] + removed["scores_purged"]
+    counts["rows_shared_id"] += gone["shared"]
     # Also where nothing is unreadable now: a replay can meet rows that have become readable since.
     quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count()
-    quarantined += gone.get(QUARANTINE.name, 0) + removed["quarantine_purged"]
+    quarantined += gone["quarantine"] + removed["quarantine_purged"]
     skipped = batch.rows_skipped - sum(removed.values())
     return counts | {
         "rows_quarantined": quarantined,
@@ -256,6 +276,24 @@ def account_of(
         "rows_expired": batch.rows_expired - sum(removed.values()),
         "texts_deduplicated": counts["texts_scored"] - distinct.collect()[0][0],
     }
+
+
+def _gone(forgotten: DataFrame, scores: DataFrame) -> DataFrame:
+    """Source rows that ``forget`` removed; of a call that ``scores`` still has an exchange of, the row is there."""
+    there = scores.select("request_date", F.sha2("request_id", 256).alias("key_hash"))
+    there = there.withColumn("table_name", F.lit(SCORES.name))
+    return forgotten.join(there, ["table_name", "request_date", "key_hash"], "left_anti")
+
+
+def _gone_counts(suffix: str = "") -> list[Column]:
+    """Of rows of ``_gone``: those that were scored, those of them under an id of their own, and those quarantined."""
+    was_scored = F.col("table_name") == SCORES.name
+    counts = {
+        "scores": was_scored,
+        "shared": was_scored & (F.col("key_hash") != F.col("request_id_hash")),
+        "quarantine": F.col("table_name") == QUARANTINE.name,
+    }
+    return [F.count_if(which).alias(f"{name}{suffix}") for name, which in counts.items()]
 
 
 def _name_failures(failed: DataFrame) -> None:
@@ -270,6 +308,23 @@ def _warn_of_entities(unknown: Iterable[str]) -> None:
     for entity in sorted(set(unknown) - _WARNED):
         _WARNED.add(entity)
         LOG.warning("served entity %s is not in source.served_entities: its model has the id as name", entity)
+
+
+def _warn_of_shared_ids(scores: DataFrame) -> None:
+    """Once per id and process, for the first thousand ids, that other calls have it, too."""
+    ids = scores.where(HAS_OWN_ID).select(F.expr(LOGGED_ID)).distinct().limit(FAILURES_NAMED)
+    for one in sorted({printable(row[0]) for row in ids.collect()} - _SHARED):
+        if len(_SHARED) < IDS_WARNED_OF:
+            _SHARED.add(one)
+            LOG.warning(
+                "request id %s: other calls of the same date have it, too; each of them is kept as <id>#<hash>", one
+            )
+
+
+def printable(text: str) -> str:
+    """What may be an id, or anything, as it can be logged: in one line, and no longer than ``CHARS_LOGGED``."""
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:CHARS_LOGGED])
+    return shown + ("…" if len(text) > CHARS_LOGGED else "")
 
 
 def held_of_batches(spark: SparkSession, config: Config) -> DataFrame:
@@ -370,22 +425,18 @@ def purged(table: str) -> str:
 def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
     """Write into ``batches`` what its batches have in the tables, as if ``leaving`` were no longer in quarantine."""
     ids, output = ["checkpoint_id", "batch_id"], config.output
-    gone = (
-        read_table(spark, FORGOTTEN, output)
-        .groupBy(*ids)
-        .agg(
-            F.count_if(F.col("table_name") == SCORES.name).alias("scores_gone"),
-            F.count_if(F.col("table_name") == QUARANTINE.name).alias("quarantine_gone"),
-        )
-    )
-    scores = (
-        read_table(spark, SCORES, output)
-        .groupBy(*ids)
-        .agg(F.count_distinct("request_date", "request_id").alias("scored"), F.count("*").alias("exchanges"))
+    held = read_table(spark, SCORES, output)
+    gone = _gone(read_table(spark, FORGOTTEN, output), held).groupBy(*ids).agg(*_gone_counts("_gone"))
+    call = F.struct("request_date", "request_id")
+    scores = held.groupBy(*ids).agg(
+        F.count_distinct(call).alias("scored"),
+        F.count_distinct(F.when(F.expr(HAS_OWN_ID), call)).alias("shared"),
+        F.count("*").alias("exchanges"),
     )
     quarantined = read_table(spark, QUARANTINE, output).join(leaving, [*ids, "source_row_hash"], "left_anti")
     quarantined = quarantined.groupBy(*ids).agg(F.count("*").alias("quarantined"))
-    batches = read_table(spark, BATCHES, output).drop("rows_scored", "rows_quarantined", "rows_duplicate", "exchanges")
+    anew = ("rows_scored", "rows_shared_id", "rows_quarantined", "rows_duplicate", "exchanges")
+    batches = read_table(spark, BATCHES, output).drop(*anew)
     counted = (
         batches.join(leaving.select(*ids).distinct(), ids, "left_semi")
         .join(scores, ids, "left")
@@ -394,6 +445,7 @@ def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
         .withColumns(
             {
                 "rows_scored": F.expr(f"coalesce(scored, 0) + coalesce(scores_gone, 0) + {purged('scores')}"),
+                "rows_shared_id": F.expr("coalesce(shared, 0) + coalesce(shared_gone, 0)"),
                 "rows_quarantined": F.expr(
                     f"coalesce(quarantined, 0) + coalesce(quarantine_gone, 0) + {purged('quarantine')}"
                 ),

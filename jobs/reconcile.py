@@ -28,13 +28,14 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.aggregate_windows import window_figures
-from jobs.ledger import held_of_batches, purged, purged_until
+from jobs.ledger import forgotten_ids, held_of_batches, purged, purged_until
 from jobs.runtime import FAILED, OK, parser, read_config, run, spark_session
 from jobs.score_responses import unpack_rows
 from jobs.source import common_rows, first_version, read_source
 from jobs.source_changes import SkippedVersion, skipped_versions
 from jobs.tables import create_table, read_table, table_exists
 from metrics.aggregate.windows import holding
+from metrics.calls import with_forgotten, with_stored
 from metrics.unpack.dialects import HASHED_ID
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -156,7 +157,7 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
         expired, fates = fates.where(is_expired).count(), fates.where(~is_expired)
     by_day: dict[str, dict[str, int]] = {}
     # Of a batched call one person's exchange may be forgotten, and the others there.
-    short = F.expr("fate = 'scored' AND coalesce(exchanges > in_scores, false) AND is_forgotten IS NULL")
+    short = F.expr("fate = 'scored' AND coalesce(exchanges > in_scores, false) AND forgotten_key IS NULL")
     counts = fates.groupBy("request_date", "fate", "is_feedback", short.alias("short")).count().collect()
     unrated = sum(row["count"] for row in counts if row["fate"] == UNRATED)
     lost, feedback = "missing", 0
@@ -232,11 +233,11 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
     """Rows of a version of the source with their ``fate``, which the tables alone decide."""
     output = config.output
     key = ["request_date", "request_id"]
-    scores = read_table(spark, SCORES, output).groupBy(*key).agg(F.count("*").alias("in_scores"))
-    quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash", F.lit(True).alias("in_quarantine"))
-    forgotten = (
-        read_table(spark, FORGOTTEN, output).select("key_hash").distinct().withColumn("is_forgotten", F.lit(True))
+    scores = read_table(spark, SCORES, output)
+    exchanges = scores.groupBy("request_date", F.col("request_id").alias("stored_id")).agg(
+        F.count("*").alias("in_scores")
     )
+    quarantine = read_table(spark, QUARANTINE, output).select("source_row_hash", F.lit(True).alias("in_quarantine"))
     source = common_rows(read_source(spark, config, version=version), config)
     first = first_version(spark, config)
     if first:
@@ -247,42 +248,39 @@ def _with_fates(spark: SparkSession, config: Config, version: int) -> DataFrame:
             pass  # that version's files are gone; its rows are reported as missing
     now = datetime.now(UTC)
     too_old = config.retention.horizon("scores", now.date())
-    of_ids = read_table(spark, FORGOTTEN, output).where("table_name = 'scores'")
-    gone = F.broadcast(of_ids.agg(F.collect_set("key_hash").alias("gone")))
+    of_ids = forgotten_ids(read_table(spark, FORGOTTEN, output))
+    gone = F.broadcast(of_ids.agg(F.collect_set("id_hash").alias("gone")))
     unpacked = unpack_rows(source, config, now=now).crossJoin(gone)
     unpacked = unpacked.select(
         *key,
         (F.lit(False) if too_old is None else F.col("request_date") < F.lit(too_old)).alias("too_old"),
         "source_row_hash",
+        "content_hash",
         F.array_size("exchanges").alias("exchanges"),
-        F.sha2("request_id", 256).alias("id_hash"),
         F.col("feedback").isNotNull().alias("is_feedback"),
         F.expr(RATINGS).alias("ratings"),
     )
-    of_id, of_row = (
-        forgotten.withColumnRenamed("key_hash", "id_hash"),
-        forgotten.toDF("source_row_hash", "row_forgotten"),
-    )
     found = (
-        unpacked.join(scores, key, "left")
+        with_forgotten(with_stored(unpacked, scores), read_table(spark, FORGOTTEN, output))
+        .join(exchanges, ["request_date", "stored_id"], "left")
         .join(_ratings_held(spark, config), "source_row_hash", "left")
         .join(quarantine, "source_row_hash", "left")
-        .join(of_id, "id_hash", "left")
-        .join(of_row, "source_row_hash", "left")
         .withColumn("unrated", F.expr("size(array_except(ratings, coalesce(held, array()))) > 0"))
         .withColumn(
             "place",
             F.when(F.col("in_quarantine"), "quarantined")
-            .when(F.col("row_forgotten"), "forgotten")
-            .when(F.expr("is_feedback AND unrated AND NOT coalesce(is_forgotten OR too_old, false)"), UNRATED)
+            .when(F.expr("is_feedback AND unrated AND forgotten_key IS NULL AND NOT coalesce(too_old, false)"), UNRATED)
             .when(F.col("is_feedback"), "skipped")
-            .when(F.col("in_scores").isNotNull(), "scored")
-            .when(F.col("is_forgotten"), "forgotten")
+            .when(F.col("stored_id").isNotNull(), "scored")
+            .when(F.col("forgotten_key").isNotNull(), "forgotten")
             .when(F.col("too_old"), "skipped")
             .otherwise("missing"),
         )
         .withColumn(
-            "same", F.when(F.col("place") == "quarantined", F.col("source_row_hash")).otherwise(F.col("id_hash"))
+            "same",
+            F.when(F.col("place") == "quarantined", F.col("source_row_hash")).otherwise(
+                F.coalesce("stored_id", "forgotten_key")
+            ),
         )
     )
     copies = Window.partitionBy("place", "same", "request_date")

@@ -39,6 +39,8 @@ from jobs.score_responses import (
 from jobs.slicing import write_sliced
 from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
+from metrics.calls import LOGGED_ID
+from metrics.hashes import CHECK_CHARS
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
 from metrics.score.udf import with_hashes
 from metrics.unpack.arrow import explode_exchanges
@@ -49,6 +51,9 @@ from schemas.scores import SCORES
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+
+SAME_KEY = f"left(own_hash, {CHECK_CHARS}) = left(content_hash, {CHECK_CHARS})"
+"""SQL: whether two content hashes were made with the same key."""
 
 BETWEEN_DAYS_SECONDS = 3 * POLL_SECONDS
 """Time for a monitor that waits to take the lock between two days."""
@@ -94,7 +99,9 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     for number, day in enumerate(tqdm(days, unit=" days", disable=None, file=sys.stderr)):
         if locks and number:
             time.sleep(BETWEEN_DAYS_SECONDS)
-        stale = on_dates(wanted, "request_date", [day]).select(*SCORES.keys, "prompt_hash", "response_hash")
+        stale = on_dates(wanted, "request_date", [day]).select(
+            *SCORES.keys, "content_hash", "prompt_hash", "response_hash"
+        )
         with step(locks, SCORES.name):
             needed = stale.count()
             only, updated = _rescore_day(config, day, stale, fingerprints)
@@ -181,11 +188,19 @@ def _rescore_day(
 def _that_were_scored(unpacked: DataFrame, stale: DataFrame, *, key: bytes) -> DataFrame:
     """The exchanges with the keys of ``stale``.
 
-    Where a request is logged with several texts, the one that has the stored hashes; where none has them (the key of
-    the hashes is another one now) the earliest.
+    Of the calls that share an id, the one with the stored content. Where that is not known (a row of an older version,
+    or hashed with another key), the one whose texts have the stored hashes; where none has them the earliest.
     """
     own = {"prompt": "own_prompt_hash", "response": "own_response_hash"}
-    exchanges = explode_exchanges(unpacked).join(stale, list(SCORES.keys))
+    stored = stale.withColumns({"stored_id": F.col("request_id"), "request_id": F.expr(LOGGED_ID)})
+    exchanges = (
+        explode_exchanges(unpacked)
+        .withColumnRenamed("content_hash", "own_hash")
+        .join(stored, list(SCORES.keys))
+        .where(f"NOT coalesce(own_hash <> content_hash AND {SAME_KEY}, false)")
+        .drop("request_id", "own_hash")
+        .withColumnRenamed("stored_id", "request_id")
+    )
     is_other = F.expr("NOT (own_prompt_hash <=> prompt_hash AND own_response_hash <=> response_hash)")
     order = Window.partitionBy(*SCORES.keys).orderBy(is_other, "request_time", "source_row_hash")
     return (

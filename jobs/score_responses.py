@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from jobs.backlog import Backlog
@@ -55,6 +54,8 @@ from jobs.slicing import check_slices, write_sliced
 from jobs.source import common_rows, first_version, read_source, source_identifier, stream_source
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
+from jobs.updates import but_preimages, but_replaced, rows_replaced, updates_in, with_replaced, write_replacing
+from metrics.calls import CALL_ID, with_ids, with_stored
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
@@ -169,21 +170,24 @@ def score_batch(
     started = time.monotonic()
     spark, output = df.sparkSession, config.output
     now = datetime.now(UTC)
-    rows = common_rows(df, config)
+    rows = common_rows(df, config, with_changes=True)
     planned = read_checkpoint(spark, checkpoint, batch_id)
     horizon = _horizon(spark, config, planned, batch_id)
     skipped = _skipped(spark, config, checkpoint, batch_id, until=planned.source_version)
-    with kept(unpack_rows(rows, config, now=now, horizon=horizon)) as unpacked:
+    removed = read_table(spark, FORGOTTEN, output)
+    forgotten = None if removed.isEmpty() else removed
+    in_quarantine = held_in_quarantine(spark, config)
+    with (
+        kept(unpack_rows(rows, config, now=now, horizon=horizon)) as read,
+        updates_in(read, config, in_quarantine=in_quarantine, forgotten=forgotten) as updates,
+    ):
+        unpacked = but_preimages(read)
         batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
         mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
-        removed = read_table(spark, FORGOTTEN, output)
-        forgotten = None if removed.isEmpty() else removed
         wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
-        new = wanted.join(held_in_quarantine(spark, config), "source_row_hash", "left_anti").transform(
-            first_of_each_request
-        )
-        new = names.capped(new, batch.names, config)
+        readable = wanted.join(in_quarantine, "source_row_hash", "left_anti")
+        new = names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
         fail_point("before_scores")
         _insert_scores(new, batch.dates, config, now=now)
         seconds = time.monotonic() - started
@@ -196,9 +200,10 @@ def score_batch(
             ratings = ratings_of(wanted, forgotten)
             insert_new(_feedback_rows(ratings, batch.feedback_dates, config, now=now), FEEDBACK, output)
         fail_point("after_feedback")
-        check_all_found(unpacked, batch, config, forgotten=forgotten)
+        check_all_found(but_replaced(unpacked, updates), batch, config, forgotten=forgotten)
+        replaced = rows_replaced(updates, batch, config)
     purged = purged_of(spark, batch, config)
-    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged)
+    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
     upsert(row, BATCHES, output)
     if batch_id == 0:
@@ -235,12 +240,10 @@ def unpack_rows(rows: DataFrame, config: Config, *, now: datetime, horizon: date
 
 
 def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
-    """Score the requests that the tables do not know yet. ``new`` has at most one row per request."""
-    spark, output = new.sparkSession, config.output
-    known = on_dates(read_table(spark, SCORES, output), "request_date", dates).select("request_date", "request_id")
-    rate = config.scoring.sample_rate
+    """Score the calls of ``new_calls``."""
+    output, rate = config.output, config.scoring.sample_rate
     scored = (
-        explode_exchanges(new.join(known, ["request_date", "request_id"], "left_anti"))
+        explode_exchanges(new)
         .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
         .transform(score_exchanges, config)
         .transform(_score_columns, now=now, sample_rate=rate)
@@ -248,7 +251,11 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
 
     def insert(rows: DataFrame) -> None:
         texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
-        insert_new(rows.withColumns(texts), SCORES, output, dates=dates)
+        rows = rows.withColumns(texts)
+        if "replaces" in new.columns:
+            write_replacing(rows, new, output, dates=dates)
+        else:
+            insert_new(rows, SCORES, output, dates=dates)
 
     write_sliced(scored, config, insert)
 
@@ -262,11 +269,14 @@ def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str]
 
 
 def sampled(rate: float) -> Any:
-    """Whether a request's scores are computed: by its id, so that a replay decides the same. Failures always."""
+    """Whether a call's scores are computed: by its id and content, so that a replay decides the same. Failures always.
+
+    Calls that share an id are decided on one by one, whichever of them has it in ``scores``.
+    """
     if rate == 1:
         return F.lit(True)
     digits = 13
-    unit = F.conv(F.substring(F.sha2(F.col("request_id"), 256), 1, digits), 16, 10).cast("double") / 16.0**digits
+    unit = F.conv(F.substring(F.sha2(F.expr(CALL_ID), 256), 1, digits), 16, 10).cast("double") / 16.0**digits
     return ~F.coalesce(F.col("status_code") == 200, F.lit(False)) | (unit < rate)
 
 
@@ -290,15 +300,25 @@ def _skipped(
     return found
 
 
-def first_of_each_request(unpacked: DataFrame) -> DataFrame:
-    """One row per request among those that have exchanges; which one does not depend on their order."""
-    order = Window.partitionBy("request_date", "request_id").orderBy("request_time", "source_row_hash")
-    return (
-        unpacked.where(F.col("exchanges").isNotNull())
-        .withColumn("copy", F.row_number().over(order))
-        .where("copy = 1")
-        .drop("copy")
-    )
+def new_calls(rows: DataFrame, dates: list[date], config: Config, updates: DataFrame | None = None) -> DataFrame:
+    """The calls among unpacked rows that ``scores`` does not have yet, each once, under the id that it will have there.
+
+    Args:
+        rows: Rows of ``but_forgotten``.
+        dates: Their dates.
+        config: Settings.
+        updates: Of ``updates_in``; what an updated call takes the place of is ``replaces``, and it keeps its id.
+    """
+    scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
+    standing = but_replaced(rows.where("exchanges IS NOT NULL"), updates)
+    new = with_stored(standing, scores).where("stored_id IS NULL")
+    # Where one was forgotten, its batch has the id still.
+    new = new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten"))
+    if updates is None:
+        return with_ids(new)
+    new = with_replaced(new, updates, scores)
+    new = new.withColumn("kept_id", F.expr("IF(replaces = request_id, replaces, NULL)"))
+    return with_ids(new).withColumn("request_id", F.coalesce("kept_id", "request_id")).drop("kept_id")
 
 
 def _needs_counting() -> Any:
@@ -355,7 +375,8 @@ def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> D
             if name in from_scorers
             else F.col(name)
             for name in SCORES.column_names
-        )
+        ),
+        *(["replaces"] if "replaces" in scored.columns else []),
     )
 
 
@@ -413,7 +434,8 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     dates = sorted(names)
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
-        new = Names().capped(readable.transform(first_of_each_request), names, config)
+        removed = read_table(spark, FORGOTTEN, output)
+        new = Names().capped(new_calls(but_forgotten(readable, removed), dates, config), names, config)
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
         count_anew(spark, config, keys)

@@ -13,6 +13,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
 from metrics.unpack.dialects import detect_dialect, with_common_columns
+from metrics.updates import AFTER, BEFORE, INSERT
 from schemas.errors import SourceError
 
 if TYPE_CHECKING:
@@ -80,17 +81,21 @@ def _unreadable(source: Source, error: AnalysisException) -> SourceError:
     )
 
 
-def common_rows(rows: DataFrame, config: Config) -> DataFrame:
+def common_rows(rows: DataFrame, config: Config, *, with_changes: bool = False) -> DataFrame:
     """Rows of the inference table under the names that the rest of the monitor uses.
 
-    Of a change feed, rows as they were inserted and as they are after an update.
+    Of a change feed, rows as they were inserted and as they are after an update; ``with_changes`` also as they were
+    before it, with the feed's ``_change_type`` and ``_commit_version``.
 
     Raises:
         SourceError: The columns are those of no known inference table, or settings name what is not there.
     """
     settings = config.source
+    keep: tuple[str, ...] = ()
     if "_change_type" in rows.columns:
-        rows = rows.where(F.col("_change_type").isin("insert", "update_postimage")).drop(*FEED_COLUMNS)
+        keep = FEED_COLUMNS[:2] if with_changes else ()
+        wanted = (INSERT, AFTER, BEFORE) if with_changes else (INSERT, AFTER)
+        rows = rows.where(F.col("_change_type").isin(*wanted)).drop(*(set(FEED_COLUMNS) - set(keep)))
     entities: Mapping[str, ServedEntity] | DataFrame
     if isinstance(settings.served_entities, str):
         try:
@@ -109,6 +114,7 @@ def common_rows(rows: DataFrame, config: Config) -> DataFrame:
             served_entities=entities,
             endpoint=config.serving.endpoint,
             columns=settings.columns,
+            keep=keep,
         )
 
 

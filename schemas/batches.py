@@ -13,8 +13,10 @@ BATCHES = Table(
         ("source_version", "bigint", "Newest Delta version of the source that was read whole (NULL: none yet)"),
         ("rows_read", "bigint", "Source rows in the batch"),
         ("rows_scored", "bigint", "Source rows that became rows of scores"),
+        ("rows_shared_id", "bigint", "Those of them that another call shares the id with: kept under one of their own"),
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
+        ("rows_replaced", "bigint", "Those of them that are updates of a scored row, which has been scored anew"),
         ("rows_skipped", "bigint", "Source rows that are no traffic (feedback), or older than retention.scores"),
         (
             "rows_feedback",

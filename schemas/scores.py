@@ -8,7 +8,12 @@ SCORES = Table(
     name="scores",
     comment="One row per exchange of the inference table, with its quality scores.",
     columns=columns(
-        ("request_id", "string", "The log's id of the request; the same for every exchange of a batched call"),
+        (
+            "request_id",
+            "string",
+            "The log's id of the request, the same for every exchange of a batched call; <id>#<16 digits of "
+            "content_hash> where another call of that date has the id",
+        ),
         ("exchange_index", "int", "Position of the exchange in a batched call, from 0"),
         ("client_request_id", "string", "Id that the caller sent, if any"),
         ("conversation_id", "string", "Conversation that the request names, if any"),
@@ -65,6 +70,7 @@ SCORES = Table(
         ("score_errors", "map<string,string>", "Why a score is NULL, by column"),
         ("scorers", "map<string,string>", "Fingerprint of the scorer, by column"),
         ("content_hash", "string", "Status and payloads: 8 hex digits of the key's check value, 32 of an HMAC-SHA-256"),
+        ("earlier_hashes", "array<string>", "Its content hashes before the row was updated in the inference table"),
         ("sample_rate", "double", "Share of successful requests that were scored when this one came"),
         ("scored_at", "timestamp", "When the row was scored (UTC)"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),

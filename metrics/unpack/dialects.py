@@ -96,6 +96,7 @@ def with_common_columns(
     served_entities: Mapping[str, ServedEntity] | DataFrame,
     endpoint: str | None = None,
     columns: Mapping[str, str] | None = None,
+    keep: Sequence[str] = (),
 ) -> DataFrame:
     """The rows of an inference table with the column names that the rest of the monitor uses.
 
@@ -110,6 +111,7 @@ def with_common_columns(
             recur (the newest configuration counts). An id that is not there becomes the model's name.
         endpoint: Name of the endpoint where the log has none.
         columns: SQL expressions over the source's columns by name, for the dialect ``columns``.
+        keep: Columns that are passed on as they are.
 
     Raises:
         SourceError: An expression of ``columns`` can't be used.
@@ -125,7 +127,8 @@ def with_common_columns(
             *(
                 f"{_cast(expressions[name], type_) if name in expressions else f'CAST(NULL AS {type_})'} AS {name}"
                 for name, type_ in COMMON_COLUMNS.items()
-            )
+            ),
+            *keep,
         )
     except (AnalysisException, ParseException) as error:
         if dialect != "columns":
@@ -149,7 +152,7 @@ def with_common_columns(
                 "endpoint_name": F.coalesce("endpoint_name", F.lit(endpoint).cast("string")),
             }
         )
-        .select(*COMMON_COLUMNS, "request_date", "source_row_hash")
+        .select(*COMMON_COLUMNS, "request_date", "source_row_hash", *keep)
     )
 
 
