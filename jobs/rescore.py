@@ -1,12 +1,14 @@
-"""Rescore: gives the rows of some days the scores of today's scorers.
+"""Rescore: gives the rows of some days what today's unpacker reads and the scores of today's scorers.
 
     inference-metrics rescore --config conf/local.yaml --since 2026-04-01 --until 2026-04-07
 
 For when a scorer has changed (another model, label or precision), when one had failed (``score_errors``: error:…,
-circuit_open), or when scoring.sample_rate is larger than it was. Texts come from the inference table, because
-``scores`` may hold none. Days are whole UTC dates, the last one included; each is one MERGE, so that what was cut off
-goes on when it is called again, and only rows that need it and only scorers that changed are computed. Windows follow
-at the next run of monitor or aggregate-windows; those of the scorer before stay as they were, beside the new ones.
+circuit_open), when scoring.sample_rate is larger than it was, or when this program has learned to read payloads better
+(column ``unpacker``; scoring.reasoning is part of it): then texts, token counts and codes are read again, and scored
+again where they are others. Texts come from the inference table, because ``scores`` may hold none. Days are whole UTC
+dates, the last one included; each is one MERGE, or one to read and one to score, so that what was cut off goes on when
+it is called again, and only rows that need it and only scorers that changed are computed. Windows follow at the next
+run of monitor or aggregate-windows; those of the scorer before stay as they were, beside the new ones.
 """
 
 from __future__ import annotations
@@ -31,20 +33,25 @@ from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
 from jobs.score_responses import (
     checked_scorers,
     create_tables,
+    needs_counting,
     sampled,
+    score_columns,
     score_errors,
     score_exchanges,
     unpack_rows,
+    unpack_settings,
 )
 from jobs.slicing import write_sliced
 from jobs.source import common_rows, read_source
 from jobs.tables import on_dates, read_table, update_rows
 from metrics.calls import LOGGED_ID
 from metrics.hashes import CHECK_CHARS
+from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, NOT_SAMPLED
 from metrics.score.udf import with_hashes
 from metrics.unpack.arrow import explode_exchanges
 from metrics.unpack.dialects import on_days
+from metrics.unpack.payloads import unpacker_mark
 from schemas.config import Config
 from schemas.scores import SCORES
 
@@ -65,12 +72,14 @@ class Rescored:
 
     Args:
         days: Days that had rows to score.
+        reread: Rows of ``scores`` whose payloads were read again.
         rows: Rows of ``scores`` that got scores.
         scorers: Scorers that were run.
-        without_source: Rows that needed it, and whose text the inference table has no more.
+        without_source: Rows that needed it, and whose text the inference table has no more, or which can't be read.
     """
 
     days: int = 0
+    reread: int = 0
     rows: int = 0
     scorers: tuple[str, ...] = ()
     without_source: int = 0
@@ -91,24 +100,27 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     """
     fingerprints = checked_scorers(spark, config)
     create_tables(spark, config)
+    is_stale, is_unread = reduce(or_, _stale(config, fingerprints)), _unread(config)
     scores = read_table(spark, SCORES, config.output)
-    is_stale = reduce(or_, _stale(config, fingerprints))
-    wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & is_stale)
+    wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & (is_stale | is_unread))
     days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
     done = Rescored()
     for number, day in enumerate(tqdm(days, unit=" days", disable=None, file=sys.stderr)):
         if locks and number:
             time.sleep(BETWEEN_DAYS_SECONDS)
-        stale = on_dates(wanted, "request_date", [day]).select(
-            *SCORES.keys, "content_hash", "prompt_hash", "response_hash"
-        )
         with step(locks, SCORES.name):
-            needed = stale.count()
-            only, updated = _rescore_day(config, day, stale, fingerprints)
-        LOG.info("%s: %d rows rescored (%s)", day, updated, ", ".join(only))
+            # Each from the table as it is then: what was read again may have to be scored again.
+            unread = _rows(config, day, spark).where(is_unread)
+            to_read = unread.count()
+            reread = _reread_day(config, day, unread) if to_read else 0
+            stale = _rows(config, day, spark).where(is_stale)
+            to_score = stale.count()
+            only, updated = _rescore_day(config, day, stale, fingerprints) if to_score else ((), 0)
+        LOG.info("%s: %d rows read again, %d rescored (%s)", day, reread, updated, ", ".join(only))
         done.days += 1
+        done.reread += reread
         done.rows += updated
-        done.without_source += needed - updated
+        done.without_source += max(to_read - reread, to_score - updated)
         done.scorers = tuple(sorted({*done.scorers, *only}))
     return done
 
@@ -130,20 +142,80 @@ def _stale(config: Config, fingerprints: Mapping[str, str]) -> list[Column]:
     return [needs(columns) for columns in COLUMNS.values()]
 
 
+CONTENT = ("content_hash", "prompt_hash", "response_hash")
+"""What tells a row's call from others under its id."""
+
+READ = (
+    *("conversation_id", "turn", "system_prompt_hash", "prompt_version", "finish_reason", "end_user_hash", "kind"),
+    *("error_code", "prompt", "response", "prompt_hash", "response_hash", "context_hash", "prompt_chars"),
+    *("prompt_words", "response_chars", "response_words", "language", "input_tokens", "output_tokens"),
+    *("cached_input_tokens", "cache_write_input_tokens", "token_source", "unpacker"),
+)
+"""Columns of ``scores`` that come from the payloads."""
+
+OTHER_TEXT = "error:other_text"
+"""Reason of a row's scores between the reading of another text and its scoring."""
+
+
+def _rows(config: Config, day: date, spark: SparkSession) -> DataFrame:
+    """The rows of ``scores`` of a day."""
+    return on_dates(read_table(spark, SCORES, config.output), "request_date", [day])
+
+
+def _unread(config: Config) -> Column:
+    """Whether a row of ``scores`` was read by another unpacker than today's."""
+    return ~F.col("unpacker").eqNullSafe(F.lit(unpacker_mark(unpack_settings(config))))
+
+
+def _reread_day(config: Config, day: date, unread: DataFrame) -> int:
+    """Read the payloads of the rows with these keys again; how many rows the source still had.
+
+    Where a text is another now, the row has no scores until they are computed, and ``score_errors`` says why.
+    """
+    exchanges = _source_rows(config, day, unread.sparkSession).transform(
+        _that_were_scored, unread.select(*SCORES.keys, *CONTENT), key=config.text.secret()
+    )
+    read = (
+        exchanges.withColumns({"count_tokens": needs_counting(), "sampled": F.lit(True)})
+        .transform(score_exchanges, config, only=())
+        .transform(score_columns, config, now=datetime.now(UTC))
+    )
+    texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
+    is_other = F.expr("NOT (t.prompt_hash <=> s.prompt_hash AND t.response_hash <=> s.response_hash)") & ~F.coalesce(
+        F.element_at("t.score_errors", "prompt_toxicity") == NOT_SAMPLED, F.lit(False)
+    )
+    columns = [column for scorer in COLUMNS.values() for column in scorer]
+    errors = F.create_map(*(F.lit(part) for column in columns for part in (column, OTHER_TEXT)))
+    values = {
+        **{name: F.col(f"s.{name}") for name in READ},
+        **{name: F.when(~is_other, F.col(f"t.{name}")) for name in columns},
+        "score_errors": F.when(is_other, errors).otherwise(F.col("t.score_errors")),
+        "content_hash": F.coalesce("t.content_hash", "s.content_hash"),
+        "scored_at": F.lit(datetime.now(UTC)),
+    }
+    rows = read.withColumns(texts).select(*SCORES.keys, *READ, "content_hash")
+    return update_rows(rows, SCORES, config.output, values, dates=[day])
+
+
+def _source_rows(config: Config, day: date, spark: SparkSession) -> DataFrame:
+    """What the source's rows of a day hold."""
+    source = on_days(read_source(spark, config), day, day, dialect=config.source.dialect)
+    unpacked = unpack_rows(common_rows(source, config), config, now=datetime.now(UTC))
+    return unpacked.where(F.col("request_date") == day)
+
+
 def _rescore_day(
     config: Config, day: date, stale: DataFrame, fingerprints: Mapping[str, str]
 ) -> tuple[tuple[str, ...], int]:
     """Score the rows with these keys anew; the scorers that were needed, and how many rows the source still had."""
     spark = stale.sparkSession
-    rows = on_dates(read_table(spark, SCORES, config.output), "request_date", [day])
+    rows = _rows(config, day, spark)
     stale_of = dict(zip(COLUMNS, _stale(config, fingerprints), strict=True))
     needed = rows.agg(*(F.bool_or(needs).alias(name) for name, needs in stale_of.items())).collect()[0]
     only = tuple(name for name in COLUMNS if needed[name])
-    source = on_days(read_source(spark, config), day, day, dialect=config.source.dialect)
-    unpacked = unpack_rows(common_rows(source, config), config, now=datetime.now(UTC)).where(
-        F.col("request_date") == day
+    exchanges = _source_rows(config, day, spark).transform(
+        _that_were_scored, stale.select(*SCORES.keys, *CONTENT), key=config.text.secret()
     )
-    exchanges = unpacked.transform(_that_were_scored, stale, key=config.text.secret())
     columns = [column for scorer in only for column in COLUMNS[scorer]]
     scored = (
         exchanges.withColumns({"count_tokens": F.lit(False), "sampled": F.lit(True)})
@@ -214,10 +286,11 @@ def _that_were_scored(unpacked: DataFrame, stale: DataFrame, *, key: bytes) -> D
 def show(done: Rescored) -> str:
     """What was done, in a line."""
     if not done.days:
-        return "nothing to do: every row has the scores of these scorers"
-    missing = f"; the texts of {done.without_source:,} are no longer in the source" if done.without_source else ""
+        return "nothing to do: every row was read by this unpacker and has the scores of these scorers"
+    missing = f"; {done.without_source:,} are no longer in the source, or can't be read" if done.without_source else ""
+    reread = f"{done.reread:,} read again, " if done.reread else ""
     return (
-        f"{done.rows:,} rows of {done.days:,} days rescored ({', '.join(done.scorers)}){missing}. "
+        f"{done.days:,} days: {reread}{done.rows:,} rows rescored ({', '.join(done.scorers) or 'none'}){missing}. "
         "monitor or aggregate-windows brings the windows up to date"
     )
 

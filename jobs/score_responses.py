@@ -61,7 +61,7 @@ from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
 from metrics.unpack.arrow import FUTURE, explode_exchanges, unpack_payload
 from metrics.unpack.dialects import detect_dialect
-from metrics.unpack.payloads import UnpackSettings, families
+from metrics.unpack.payloads import UnpackSettings, families, unpacker_mark
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.feedback import FEEDBACK, RATED_DAYS
@@ -225,13 +225,17 @@ def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: in
     return wanted if older.isEmpty() else gone
 
 
+def unpack_settings(config: Config) -> UnpackSettings:
+    """The part of the configuration that decides how payloads are read."""
+    return UnpackSettings(reasoning=config.scoring.reasoning, key=config.text.secret())
+
+
 def unpack_rows(rows: DataFrame, config: Config, *, now: datetime, horizon: date | None = None) -> DataFrame:
     """What the payloads of rows with common columns hold.
 
     A row of a date before ``horizon`` is ``expired`` and skipped, whatever it holds.
     """
-    settings = UnpackSettings(reasoning=config.scoring.reasoning, key=config.text.secret())
-    unpacked = unpack_payload(rows, settings, now=now)
+    unpacked = unpack_payload(rows, unpack_settings(config), now=now)
     if horizon is None:
         return unpacked.withColumn("expired", F.lit(False))
     expired = F.coalesce(F.col("request_date") < F.lit(horizon), F.lit(False))
@@ -244,9 +248,9 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
     output, rate = config.output, config.scoring.sample_rate
     scored = (
         explode_exchanges(new)
-        .withColumns({"count_tokens": _needs_counting(), "sampled": sampled(rate)})
+        .withColumns({"count_tokens": needs_counting(), "sampled": sampled(rate)})
         .transform(score_exchanges, config)
-        .transform(_score_columns, now=now, sample_rate=rate)
+        .transform(score_columns, config, now=now)
     )
 
     def insert(rows: DataFrame) -> None:
@@ -321,7 +325,7 @@ def new_calls(rows: DataFrame, dates: list[date], config: Config, updates: DataF
     return with_ids(new).withColumn("request_id", F.coalesce("kept_id", "request_id")).drop("kept_id")
 
 
-def _needs_counting() -> Any:
+def needs_counting() -> Any:
     """Whether the log's usage leaves a token count open."""
     output_open = F.col("response").isNotNull() & F.col("usage_output_tokens").isNull()
     return F.col("usage_input_tokens").isNull() | output_open
@@ -345,7 +349,7 @@ def score_errors() -> Any:
     )
 
 
-def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> DataFrame:
+def score_columns(scored: DataFrame, config: Config, *, now: datetime) -> DataFrame:
     """The columns of ``scores``, with the whole text and without slices."""
     tokens = F.coalesce("usage_input_tokens", "scored.counted_input_tokens")
     output_tokens = F.coalesce("usage_output_tokens", "scored.counted_output_tokens")
@@ -363,7 +367,8 @@ def _score_columns(scored: DataFrame, *, now: datetime, sample_rate: float) -> D
         .when(counted, "tokenizer"),
         "cost": F.lit(None).cast("double"),
         "currency": F.lit(None).cast("string"),
-        "sample_rate": F.lit(sample_rate),
+        "unpacker": F.lit(unpacker_mark(unpack_settings(config))),
+        "sample_rate": F.lit(config.scoring.sample_rate),
         "scored_at": F.lit(now),
     }
     from_scorers = set(scored.schema["scored"].dataType.names)  # type: ignore[attr-defined]

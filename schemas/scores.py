@@ -71,6 +71,7 @@ SCORES = Table(
         ("scorers", "map<string,string>", "Fingerprint of the scorer, by column"),
         ("content_hash", "string", "Status and payloads: 8 hex digits of the key's check value, 32 of an HMAC-SHA-256"),
         ("earlier_hashes", "array<string>", "Its content hashes before the row was updated in the inference table"),
+        ("unpacker", "string", "What has read the payloads: its version and settings; NULL: version 1"),
         ("sample_rate", "double", "Share of successful requests that were scored when this one came"),
         ("scored_at", "timestamp", "When the row was scored (UTC)"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),

@@ -44,7 +44,7 @@ from metrics.unpack.tgi import TGI
 from metrics.unpack.usage import Tokens, tokens
 from schemas.errors import PayloadError
 
-__all__ = ["FAMILIES", "Exchange", "UnpackSettings", "Unpacked", "families", "unpack"]
+__all__ = ["FAMILIES", "Exchange", "UnpackSettings", "Unpacked", "families", "unpack", "unpacker_mark"]
 
 FAMILIES = (
     *(CHAT, RESPONSES, COMPLETIONS, SCORING, SPLIT_CHAT, ANTHROPIC, GEMINI, BEDROCK, COHERE, OLLAMA, TGI, CHAT_AGENT),
@@ -53,6 +53,9 @@ FAMILIES = (
 """In the order in which they are tried; ``CUSTOM``, which takes nearly everything, is the last."""
 
 ENTRY_POINT = "inference_metrics.payloads"
+
+VERSION = 2
+"""Of the unpacker: one more each time it reads something else from payloads that it read before. 1 was SQL."""
 
 MOST_EVENTS = 200_000
 """A stream of more events is ``too_large``."""
@@ -69,6 +72,12 @@ class UnpackSettings:
 
     reasoning: str = "strip"
     key: bytes = b""
+
+
+def unpacker_mark(settings: UnpackSettings) -> str:
+    """What has read a payload: version, settings that matter, and families from elsewhere; column ``unpacker``."""
+    others = [f"+{family.name}" for family in families() if family not in FAMILIES]
+    return " ".join([str(VERSION), f"reasoning={settings.reasoning}", *others])
 
 
 @dataclass(slots=True)

@@ -89,6 +89,29 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
     assert reconcile(spark, config).problems == []
 
 
+def test_rows_of_an_older_unpacker_are_read_again(spark: SparkSession, month: Config, tmp_path: Path) -> None:
+    """Version 1 had no column ``unpacker``, and read less: of one answer nothing, of another a failure as a success."""
+    config = copy_of(month, tmp_path)
+    expected = by_key(spark, config)
+    scores = f"delta.`{config.output.path}/scores`"
+    nothing = ", ".join(f"{name} = NULL" for name in SCORED_COLUMNS if name.startswith("response_"))
+    unread = "unpacker = NULL, finish_reason = NULL, turn = NULL, system_prompt_hash = NULL, content_hash = NULL"
+    spark.sql(f"UPDATE {scores} SET {unread} WHERE request_date = '2026-04-01'")
+    spark.sql(
+        f"UPDATE {scores} SET {nothing}, response_hash = NULL, response_chars = NULL, response_words = NULL, "
+        "output_tokens = 99 WHERE request_id = 'c'"
+    )
+    spark.sql(f"UPDATE {scores} SET error_code = NULL WHERE request_id = 'error'")
+    done = rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    # Six calls of the first day, of which one has another text than it had.
+    assert (done.days, done.reread, done.rows, done.without_source) == (1, 7, 1, 0)
+    assert set(done.scorers) == set(COLUMNS)
+    found = by_key(spark, config)
+    same = [name for name in expected.columns if name != "scored_at"]
+    pd.testing.assert_frame_equal(found[same], expected[same], check_exact=False, rtol=1e-5)
+    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+
+
 @pytest.mark.long
 def test_two_scorers_of_two_days(spark: SparkSession, month: Config, tmp_path: Path) -> None:
     config = other_label(copy_of(month, tmp_path))
