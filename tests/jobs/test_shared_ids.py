@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs import ledger, score_responses
+from jobs import aggregate_windows, ledger, score_responses
 from jobs.forget import forget
 from jobs.maintenance import purge_scores
 from jobs.reconcile import reconcile
@@ -64,6 +64,12 @@ THEN = [
 
 def score(spark: SparkSession, config: Config, **options: Any) -> None:
     score_responses.start(spark, config, trigger="availableNow", **options).awaitTermination()
+
+
+def problems(spark: SparkSession, config: Config) -> list[str]:
+    """What ``reconcile`` finds once the windows have followed."""
+    aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
+    return reconcile(spark, config).problems
 
 
 def calls(spark: SparkSession, config: Config) -> list[tuple[str, int, str, str, int]]:
@@ -150,7 +156,7 @@ def test_a_replay_and_a_new_checkpoint_change_nothing(spark: SparkSession, monit
     score(spark, monitored, new_checkpoint=True)
     assert calls(spark, monitored) == before
     assert counts(spark, monitored)[2:] == [[10, 0, 0, 0, 10], [6, 0, 0, 0, 6]]
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.parametrize("sizes", [(16,), (5, 4, 7)])
@@ -168,7 +174,7 @@ def test_any_order_gives_the_same_calls(
     score(spark, config)
     assert calls(spark, config) == calls(spark, begun)
     assert [sum(column) for column in zip(*counts(spark, config), strict=True)] == [16, 12, 6, 1, 3]
-    assert reconcile(spark, config).problems == []
+    assert problems(spark, config) == []
 
 
 def test_forgetting_an_id_forgets_all_its_calls(spark: SparkSession, monitored: Config) -> None:
@@ -177,13 +183,13 @@ def test_forgetting_an_id_forgets_all_its_calls(spark: SparkSession, monitored: 
     score(spark, monitored, new_checkpoint=True)
     assert not {"None", "retried"} & {one[0] for one in calls(spark, monitored)}
     assert counts(spark, monitored)[2:] == [[10, 0, 0, 0, 10], [6, 0, 0, 0, 6], [2, 0, 0, 0, 2]]
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 def test_forgetting_a_person_leaves_others_of_the_id_alone(spark: SparkSession, monitored: Config) -> None:
     # Ada has the id itself, with two exchanges, and one of those beside it.
     assert forget(spark, monitored, end_users=["ada"]) == {"scores": 3, "quarantine": 0}
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
     left = {one for one in calls(spark, monitored) if one[0] == "None"}
     assert {one[2] for one in left} == {"the dog", "hello", "a job"}
     # The batch that is run again still has what it had, and its rows don't come back; later ones of others do come.
@@ -198,7 +204,7 @@ def test_forgetting_a_person_leaves_others_of_the_id_alone(spark: SparkSession, 
     assert counts(spark, monitored)[3:] == [[10, 0, 0, 0, 10], [6, 0, 0, 0, 6], [2, 0, 0, 0, 2]]
     # Nobody takes the id that was Ada's: her row of the first batch is counted under it.
     assert ids(spark, monitored, "None") == ["None", "None#", "None#", "None#"]
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.long
@@ -213,7 +219,7 @@ def test_a_person_stays_forgotten_under_another_key(
     score(spark, Config.model_validate(values), new_checkpoint=True)
     # Contents can't be compared any more: what has the id of a stored or forgotten call is taken for it.
     assert calls(spark, monitored) == before
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.long
@@ -223,14 +229,14 @@ def test_one_of_two_people_of_a_call_beside_others_is_forgotten(spark: SparkSess
     append(spark, monitored, [call])
     score(spark, monitored)
     assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
     told = counts(spark, monitored)
     forget_last_commit(monitored, score_responses.HOP)
     score(spark, monitored)
     assert counts(spark, monitored) == told
     score(spark, monitored, new_checkpoint=True)
     assert ids(spark, monitored, "plain") == ["plain", "plain#", "plain#"]
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.parametrize("content", ["NULL", "concat('00000000', substr(content_hash, 9))"])
@@ -247,7 +253,7 @@ def test_a_stored_row_whose_content_is_not_known_stands_for_all(
     score(spark, monitored)
     assert counts(spark, monitored) == [*before, [3, 2, 1, 0, 1]]
     assert ids(spark, monitored, "new") == ["new", "new#"]
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.long
@@ -289,7 +295,7 @@ def test_rows_of_quarantine_get_ids_of_their_own(
     assert counts(spark, monitored)[-1] == [4, 3, 3, 0, 1]
     prompts = {one[2] for one in calls(spark, monitored)}
     assert {"odd one", "odd two", "odd three"} <= prompts
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
 
 
 @pytest.mark.long
@@ -298,7 +304,7 @@ def test_retention_counts_all_calls_of_an_id(spark: SparkSession, monitored: Con
     config = Config.model_validate(values)
     forget(spark, config, end_users=["ada"])
     purge_scores(spark, config, START.date() + timedelta(days=31))
-    assert reconcile(spark, monitored).problems == []
+    assert problems(spark, monitored) == []
     noted = table(spark, BATCHES, config).sort_values("batch_id")["scores_purged"]
     purged = [sum(dict(one or {}).values()) for one in noted]
     assert purged == [6, 3]
