@@ -93,7 +93,7 @@ def _forget_ratings(spark: SparkSession, config: Config, given: Column) -> int:
     with kept(ratings.where(given).unionByName(of_request).distinct()) as rows:
         count = rows.count()
         if count:
-            keys = {"key_hash": F.col("feedback_id"), "request_time": F.col("feedback_time")}
+            keys = {"key_hash": F.col("feedback_id"), "request_time": F.col("feedback_time"), **_call_keys(rows)}
             _remember(rows.withColumns(keys | {"request_date": F.lit(None).cast("date")}), config, table=FEEDBACK.name)
             retried(lambda: merge(rows, FEEDBACK, config.output).whenMatchedDelete().execute())
     return count
