@@ -216,7 +216,7 @@ def _payloads(spark: SparkSession, config: Config) -> Iterator[Finding]:
     yield Finding("payloads", WELL, ", ".join([f"{len(FAMILIES)} families of payloads are read", *others]))
     if table_exists(spark, QUARANTINE, config.output):
         for reason, shape, rows in unknown_shapes(spark, config, most=SHAPES_NAMED):
-            yield Finding("payloads", WARNING, f"{rows:,} rows of quarantine have the {reason} {shape}")
+            yield Finding("payloads", WARNING, f"{reason}, {rows:,} in quarantine: {shape}")
 
 
 def _slices(spark: SparkSession, config: Config) -> Iterator[Finding]:

@@ -395,11 +395,11 @@ def batch_row(
 def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
     """One line to read per batch."""
     lag = "unknown" if batch.newest is None else f"{(datetime.now(UTC) - batch.newest).total_seconds():,.0f} s"
+    ratings = f" ({account['rows_feedback']:,} of them ratings)" if account["rows_feedback"] else ""
     return (
         f"batch {batch.batch_id}: {batch.rows_read:,} rows, {account['rows_scored']:,} scored, "
         f"{account['rows_quarantined']:,} quarantined, {account['rows_duplicate']:,} duplicates, "
-        f"{account['rows_skipped']:,} skipped ({account['rows_feedback']:,} of them ratings); "
-        f"{account['failed']:,} with a scorer error; "
+        f"{account['rows_skipped']:,} skipped{ratings}; {account['failed']:,} with a scorer error; "
         f"{account['texts_scored'] / seconds:,.0f} texts/s, "
         f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )

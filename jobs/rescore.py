@@ -153,6 +153,9 @@ READ = (
 )
 """Columns of ``scores`` that come from the payloads."""
 
+WRITTEN = ("earlier_hashes", "checkpoint_id", "batch_id")
+"""Columns that a row has from the batch that wrote it."""
+
 OTHER_TEXT = "error:other_text"
 """Reason of a row's scores between the reading of another text and its scoring."""
 
@@ -175,8 +178,10 @@ def _reread_day(config: Config, day: date, unread: DataFrame) -> int:
     exchanges = _source_rows(config, day, unread.sparkSession).transform(
         _that_were_scored, unread.select(*SCORES.keys, *CONTENT), key=config.text.secret()
     )
+    written = {c.name: F.lit(None).cast(c.type) for c in SCORES.columns if c.name in WRITTEN}
     read = (
         exchanges.withColumns({"count_tokens": needs_counting(), "sampled": F.lit(True)})
+        .withColumns(written | {"content_hash": F.col("own_hash")})
         .transform(score_exchanges, config, only=())
         .transform(score_columns, config, now=datetime.now(UTC))
     )
@@ -270,7 +275,7 @@ def _that_were_scored(unpacked: DataFrame, stale: DataFrame, *, key: bytes) -> D
         .withColumnRenamed("content_hash", "own_hash")
         .join(stored, list(SCORES.keys))
         .where(f"NOT coalesce(own_hash <> content_hash AND {SAME_KEY}, false)")
-        .drop("request_id", "own_hash")
+        .drop("request_id")
         .withColumnRenamed("stored_id", "request_id")
     )
     is_other = F.expr("NOT (own_prompt_hash <=> prompt_hash AND own_response_hash <=> response_hash)")

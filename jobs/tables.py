@@ -74,7 +74,7 @@ def local_frame(spark: SparkSession, rows: Sequence[Mapping[str, Any]], schema: 
 def identifier(table: Table, output: Output) -> str:
     """The table in SQL: delta.`folder`, or `catalog`.`schema`.`name`."""
     if output.path is not None:
-        return f"delta.`{output.path.replace('`', '``')}/{table.name}`"
+        return f"delta.`{output.path}/{table.name}`"
     return ".".join(f"`{part}`" for part in f"{output.schema_name}.{output.prefix}{table.name}".split("."))
 
 

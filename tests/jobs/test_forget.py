@@ -197,7 +197,9 @@ def test_the_doctor_looks_and_writes_nothing(
     now = pd.Timestamp(table(spark, BATCHES, monitored)["finished_at"].max()).to_pydatetime().replace(tzinfo=UTC)
     well = doctor.examine(spark, monitored, now=now + timedelta(days=5))
     assert {one.level for one in well} == {"ok"}
-    assert {one.check for one in well} == {"versions", "source", "retention", "tables", "models", "hashes"}
+    assert {one.check for one in well} == {
+        *("versions", "source", "retention", "tables", "models", "payloads", "hashes")
+    }
     assert said(well, "source") == [("ok", f"delta.`{monitored.source.path}`: legacy, 5 rows")]
 
     # Seven days of files are less than six and a half and a margin; thirty of the log are enough.
@@ -213,7 +215,11 @@ def test_the_doctor_looks_and_writes_nothing(
     assert short[0][1].startswith("delta.logRetentionDuration is 36 hours, and the last batch ended 13 hours ago")
 
     spark.sql(f"DELETE FROM delta.`{monitored.source.path}` WHERE databricks_request_id = 'nobody'")
-    found = said(doctor.examine(spark, monitored, now=now), "source")
+    unknown = "reason = 'unknown_request_shape', shape = '{\"x\":number}'"
+    spark.sql(f"UPDATE delta.`{monitored.output.path}/quarantine` SET {unknown}")
+    findings = doctor.examine(spark, monitored, now=now)
+    assert said(findings, "payloads")[1:] == [("warning", 'unknown_request_shape, 1 in quarantine: {"x":number}')]
+    found = said(findings, "source")
     assert [level for level, _ in found] == ["ok", "warning"]
     assert "the last one in version 2 (DELETE, 0 rows inserted); source.on_source_change is fail" in found[1][1]
     before[0] += 2

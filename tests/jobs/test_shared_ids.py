@@ -178,7 +178,7 @@ def test_any_order_gives_the_same_calls(
 
 
 def test_forgetting_an_id_forgets_all_its_calls(spark: SparkSession, monitored: Config) -> None:
-    assert forget(spark, monitored, request_ids=["None", "retried"]) == {"scores": 8, "quarantine": 1}
+    assert forget(spark, monitored, request_ids=["None", "retried"]) == {"scores": 8, "quarantine": 1, "feedback": 0}
     append(spark, monitored, [row("None", prompt="late"), row("retried", prompt="late")])
     score(spark, monitored, new_checkpoint=True)
     assert not {"None", "retried"} & {one[0] for one in calls(spark, monitored)}
@@ -188,7 +188,7 @@ def test_forgetting_an_id_forgets_all_its_calls(spark: SparkSession, monitored: 
 
 def test_forgetting_a_person_leaves_others_of_the_id_alone(spark: SparkSession, monitored: Config) -> None:
     # Ada has the id itself, with two exchanges, and one of those beside it.
-    assert forget(spark, monitored, end_users=["ada"]) == {"scores": 3, "quarantine": 0}
+    assert forget(spark, monitored, end_users=["ada"]) == {"scores": 3, "quarantine": 0, "feedback": 0}
     assert problems(spark, monitored) == []
     left = {one for one in calls(spark, monitored) if one[0] == "None"}
     assert {one[2] for one in left} == {"the dog", "hello", "a job"}
@@ -228,7 +228,7 @@ def test_one_of_two_people_of_a_call_beside_others_is_forgotten(spark: SparkSess
     call = row("plain", request=json.dumps({"dataframe_records": two}), response_body='["A1", "A2"]')
     append(spark, monitored, [call])
     score(spark, monitored)
-    assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0}
+    assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     assert problems(spark, monitored) == []
     told = counts(spark, monitored)
     forget_last_commit(monitored, score_responses.HOP)

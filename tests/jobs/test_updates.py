@@ -186,7 +186,7 @@ def test_batches_of_any_size_end_in_the_same(
 @pytest.mark.long
 def test_an_update_brings_nobody_back(spark: SparkSession, first: Config, tmp_path: Path) -> None:
     config = copy_of(first, tmp_path)
-    assert forget(spark, config, end_users=["user of the dog"]) == {"scores": 1, "quarantine": 0}
+    assert forget(spark, config, end_users=["user of the dog"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     upsert(spark, config, [batched("the mat", "the dog")])
     run(spark, config)
     assert counts(spark, config)[1] == [1, 0, 0, 1, 0]

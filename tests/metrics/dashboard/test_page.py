@@ -109,6 +109,13 @@ def test_ratings_are_a_part_of_what_is_skipped() -> None:
     assert "4 skipped (3 of them ratings)." in document(traffic(), ledger().assign(rows_feedback=[3, None])).text
 
 
+def test_the_most_frequent_unknown_shape_is_named() -> None:
+    shape = ("unknown_response_shape", '{"<b>":string}', 1234)
+    text = document(traffic(), unknown_shape=shape).text
+    assert 'most often 1,234 rows (unknown response shape) {"<b>":string} .' in text
+    assert "Not understood" not in document(traffic()).text
+
+
 def test_summary_table() -> None:
     text = document(traffic()).text
     assert "7 latest 1–2 Apr 2026 34 1,234.50 −0.50 0.0100 – – – – –" in text
