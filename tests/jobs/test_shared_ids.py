@@ -186,6 +186,7 @@ def test_forgetting_an_id_forgets_all_its_calls(spark: SparkSession, monitored: 
     assert problems(spark, monitored) == []
 
 
+@pytest.mark.long
 def test_forgetting_a_person_leaves_others_of_the_id_alone(spark: SparkSession, monitored: Config) -> None:
     # Ada has the id itself, with two exchanges, and one of those beside it.
     assert forget(spark, monitored, end_users=["ada"]) == {"scores": 3, "quarantine": 0, "feedback": 0}
