@@ -1,4 +1,6 @@
-"""Every shape and every odd row of tests/payloads.py through the score hop, in one batch: where it ends, and with what.
+"""Every case and every odd row through the score hop, in one batch: where it ends, and with what.
+
+Payloads are those of tests/payloads.py and of tests/metrics/unpack/cases.
 
 The source is an AI Gateway table, whose rows can lack a time, and name why a payload is missing.
 """
@@ -25,6 +27,7 @@ from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
+from tests.metrics.unpack.cases import CASES, raw
 from tests.models import LM_CONTEXT, word_tokenizer
 from tests.payloads import ERROR_CODES, HELLO, HI, RATING, READABLE, RESPONSES, UNREADABLE, USAGE
 from tests.spine import run, table
@@ -42,6 +45,8 @@ FEEDBACK = {"request": RATING, "response": '{"predictions": [{}]}'}
 HASHED = "hash:" + hashlib.sha256("\x1f".join([HI, HELLO, "2026-04-01 23:30:00"]).encode()).hexdigest()
 HASHED_TOO = "hash:" + hashlib.sha256("\x1f".join([HI, "\0", "2026-04-01 23:30:00"]).encode()).hexdigest()
 NO_UTF8 = ("no UTF-8 in JSON", "no UTF-8, no JSON")
+
+TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens")
 
 FRACTIONS = (math.nan, math.inf, 0.0, -1.0, 1e-320, 2.0)
 """What is no share of the requests."""
@@ -66,6 +71,13 @@ ODD: dict[str, Fate] = {
 SHAPES: dict[str, Fate] = {
     **{name: ({"request": case[0], "response": case[1]}, "scored") for name, case in READABLE.items()},
     **{name: ({"request": case[0], "response": case[1]}, case[2]) for name, case in UNREADABLE.items()},
+    **{
+        f"case {name}": (
+            {"request": raw(case.request), "response": raw(case.response), "status_code": case.status},
+            case.reason or "scored",
+        )
+        for name, case in CASES.items()
+    },
     **ODD,
     **{
         f"error {i}": ({"status_code": status, "request": RESPONSES, "response": response}, "scored")
@@ -142,6 +154,20 @@ def test_prompts_responses_and_tokens(scores: dict[str, list[dict[str, Any]]], n
         assert (said, cached) == (counted(response), None)
         if alone:
             assert given == counted(prompt or None)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases_come_through(scores: dict[str, list[dict[str, Any]]], name: str) -> None:
+    case, rows = CASES[name], scores[f"case {name}"]
+    assert [(row["prompt"], row["response"]) for row in rows] == case.exchanges
+    for row in rows[:1] if len(rows) == 1 else ():
+        logged = dict(zip(TOKENS, case.tokens, strict=True))
+        assert {column: row[column] for column, count in logged.items() if count is not None} == {
+            column: count for column, count in logged.items() if count is not None
+        }
+        assert (row["error_code"] is not None, row["finish_reason"]) == (case.error, case.finish_reason)
+        assert case.turn is None or row["turn"] == case.turn
+        assert row["score_errors"] is not None
 
 
 def test_a_sampling_fraction_that_is_none_weighs_one(
