@@ -61,7 +61,8 @@ from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
 from metrics.unpack.arrow import FUTURE, explode_exchanges, unpack_payload
 from metrics.unpack.dialects import detect_dialect
-from metrics.unpack.payloads import UnpackSettings, families, unpacker_mark
+from metrics.unpack.payloads import families, unpacker_mark
+from metrics.unpack.unpacked import UnpackSettings
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.feedback import FEEDBACK, RATED_DAYS

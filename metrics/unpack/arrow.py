@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from metrics.hashes import content_hash
-from metrics.unpack.payloads import UnpackSettings, families, unpack
+from metrics.unpack.payloads import families, unpack
+from metrics.unpack.unpacked import UnpackSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from metrics.unpack.body import repaired
-from metrics.unpack.mlflow import as_id
+from metrics.unpack.names import as_id
 
 __all__ = ["Rating", "ratings"]
 
@@ -178,8 +177,8 @@ def _word(value: Any, form: re.Pattern[str]) -> str | None:
 def _id(value: Any) -> str | None:
     """An id that names something."""
     found = as_id(value)
-    return repaired(found) if found and found.strip() else None
+    return found if found and found.strip() else None
 
 
 def _text(value: Any) -> str | None:
-    return repaired(value) if isinstance(value, str) and value.strip() else None
+    return value if isinstance(value, str) and value.strip() else None

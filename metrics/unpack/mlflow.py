@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
+from metrics.unpack.names import person
 from metrics.unpack.openai import limited
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
-__all__ = ["CHAT_AGENT", "SCORING", "SPLIT_CHAT", "as_id", "inputs_of", "person", "record_of"]
+__all__ = ["CHAT_AGENT", "SCORING", "SPLIT_CHAT", "inputs_of", "record_of"]
 
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 """What custom models call what they are asked, in the order in which they are looked at."""
@@ -142,25 +143,6 @@ def record_of(record: Any, depth: int = _DEPTH) -> Input | None:
 
 def _is_items(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(one, dict) and isinstance(one.get("role"), str) for one in value)
-
-
-_PLACES = ("context", "metadata")
-
-
-def person(record: dict[str, Any]) -> tuple[str | None, str | None]:
-    """End user and conversation that an input names, in its context, its metadata or itself."""
-    places = [place for name in _PLACES if isinstance(place := record.get(name), dict)]
-    places.append(record)
-    user = next((found for place in places for name in ("user_id", "user") if (found := as_id(place.get(name)))), None)
-    conversation = next((found for place in places if (found := as_id(place.get("conversation_id")))), None)
-    return user, conversation
-
-
-def as_id(value: Any) -> str | None:
-    """An id, which is a string or a whole number, as text."""
-    if isinstance(value, str):
-        return value
-    return str(value) if type(value) is int else None
 
 
 def _split_request(body: Any) -> Call | None:

@@ -10,9 +10,8 @@ no exchanges.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -24,10 +23,11 @@ from metrics.unpack.bedrock import BEDROCK
 from metrics.unpack.body import Events, has_halves, parse, parse_response, repaired
 from metrics.unpack.cohere import COHERE
 from metrics.unpack.custom import CUSTOM
-from metrics.unpack.feedback import Rating, ratings
+from metrics.unpack.feedback import ratings
 from metrics.unpack.gemini import GEMINI
 from metrics.unpack.langchain import LANGCHAIN
-from metrics.unpack.mlflow import CHAT_AGENT, SCORING, SPLIT_CHAT, as_id
+from metrics.unpack.mlflow import CHAT_AGENT, SCORING, SPLIT_CHAT
+from metrics.unpack.names import as_word, caller, prompt_version
 from metrics.unpack.ollama import OLLAMA
 from metrics.unpack.openai import (
     CHAT,
@@ -41,10 +41,11 @@ from metrics.unpack.openai import (
 from metrics.unpack.reasoning import without_reasoning
 from metrics.unpack.shapes import Answer, Call, Family, Input, UnreadableError, fingerprint
 from metrics.unpack.tgi import TGI
+from metrics.unpack.unpacked import Exchange, Unpacked, UnpackSettings
 from metrics.unpack.usage import Tokens, tokens
 from schemas.errors import PayloadError
 
-__all__ = ["FAMILIES", "Exchange", "UnpackSettings", "Unpacked", "families", "unpack", "unpacker_mark"]
+__all__ = ["FAMILIES", "families", "unpack", "unpacker_mark"]
 
 FAMILIES = (
     *(CHAT, RESPONSES, COMPLETIONS, SCORING, SPLIT_CHAT, ANTHROPIC, GEMINI, BEDROCK, COHERE, OLLAMA, TGI, CHAT_AGENT),
@@ -61,71 +62,10 @@ MOST_EVENTS = 200_000
 """A stream of more events is ``too_large``."""
 
 
-@dataclass(frozen=True)
-class UnpackSettings:
-    """What decides how payloads are read, beside the payloads.
-
-    Attributes:
-        reasoning: ``strip``: reasoning within the text of an answer is left out of it; ``keep``: it is part of it.
-        key: Of the keyed hashes.
-    """
-
-    reasoning: str = "strip"
-    key: bytes = b""
-
-
 def unpacker_mark(settings: UnpackSettings) -> str:
     """What has read a payload: version, settings that matter, and families from elsewhere; column ``unpacker``."""
     others = [f"+{family.name}" for family in families() if family not in FAMILIES]
     return " ".join([str(VERSION), f"reasoning={settings.reasoning}", *others])
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One prompt and its answer, with the columns of ``scores`` that they come with.
-
-    ``context`` is all input messages as JSON, a list of role and content.
-    """
-
-    prompt: str | None = None
-    response: str | None = None
-    context: str | None = None
-    end_user: str | None = None
-    conversation_id: str | None = None
-    finish_reason: str | None = None
-    system_prompt_hash: str | None = None
-    turn: int | None = None
-
-
-@dataclass(slots=True)
-class Unpacked:
-    """What the payloads of a row hold.
-
-    Attributes:
-        exchanges: One per input of the call; None where there is a ``reason``, and for feedback.
-        kind: chat, completion, embedding or unknown.
-        conversation_id: Of the call, else of its first input.
-        end_user: Likewise.
-        prompt_version: Version of the prompt that the log names, as ``name/version`` where it has a name.
-        error_code: Code of a failure.
-        tokens: The log's counts; none for a batched call, since they can't be divided.
-        reason: Why the row can't be unpacked.
-        detail: What exactly was wrong; never text of the payload.
-        shape: Keys and types of the payload that is not understood.
-        ratings: What a review app has sent; None: the row is a call.
-    """
-
-    exchanges: list[Exchange] | None = None
-    kind: str = "unknown"
-    conversation_id: str | None = None
-    end_user: str | None = None
-    prompt_version: str | None = None
-    error_code: str | None = None
-    tokens: Tokens = field(default_factory=Tokens)
-    reason: str | None = None
-    detail: str | None = None
-    shape: str | None = None
-    ratings: list[Rating] | None = None
 
 
 @lru_cache(maxsize=1)
@@ -195,8 +135,8 @@ def _unpack(
             asked.problem = error.reason
     found = Unpacked(kind=call.kind if call else "unknown")
     if isinstance(asked.body, dict):
-        found.end_user, found.conversation_id = _caller(asked.body)
-        found.prompt_version = _prompt_version(asked.body, told.body)
+        found.end_user, found.conversation_id = caller(asked.body)
+        found.prompt_version = prompt_version(asked.body, told.body)
     if not ok:
         return _failed(found, call, told.body, settings)
     problems = [(p.problem, name, p.body) for name, p in (("request", asked), ("response", told)) if p.problem]
@@ -428,7 +368,7 @@ def _exchanges(call: Call | None, answers: list[Answer], settings: UnpackSetting
         if answer is not None:
             text = answer.text
             exchange.response = without_reasoning(text) if text and settings.reasoning == "strip" else text
-            exchange.finish_reason = _word(answer.finish_reason)
+            exchange.finish_reason = as_word(answer.finish_reason)
         found.append(exchange)
     return found
 
@@ -480,88 +420,3 @@ def _counts(usage: Any, exchange: Exchange) -> Tokens:
     if found.output == 0 and exchange.response:
         found.output = None
     return found
-
-
-_WORD = re.compile(r"[\w.:/@-]{1,128}")
-
-
-def _word(value: Any) -> str | None:
-    """A name or code as it is; None for what looks like neither, since it may be text."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
-
-
-_NAMING = frozenset(
-    ("context", "metadata", "user", "safety_identifier", "databricks_options", "conversation", "config")
-)
-"""Fields of a request that may name who calls, or which conversation it belongs to."""
-
-
-def _caller(body: dict[str, Any]) -> tuple[str | None, str | None]:
-    """End user and conversation that a call names."""
-    if _NAMING.isdisjoint(body):
-        return None, None
-
-    def within(name: str, *fields: str) -> list[Any]:
-        place = body.get(name)
-        return [place.get(one) for one in fields] if isinstance(place, dict) else []
-
-    conversation = body.get("conversation")
-    users = [
-        *within("context", "user_id", "user"),
-        *within("metadata", "user_id", "user"),
-        *(body.get("user"), body.get("safety_identifier")),
-    ]
-    conversations = [
-        *within("context", "conversation_id"),
-        *within("databricks_options", "conversation_id"),
-        conversation.get("id") if isinstance(conversation, dict) else conversation,
-        *(place.get("thread_id") for place in within("config", "configurable") if isinstance(place, dict)),
-    ]
-    return _first_id(users), _first_id(conversations)
-
-
-def _first_id(values: Iterable[Any]) -> str | None:
-    return next((found for value in values if (found := as_id(value)) is not None), None)
-
-
-def _prompt_version(asked: dict[str, Any], told: Any) -> str | None:
-    """The version of the prompt that the log names, as ``name/version`` where it has a name.
-
-    Source: OpenAI Responses (``prompt: {id, version}``); MLflow prompt registry (``prompts:/name/version``, linked to a
-    trace as ``mlflow.linkedPrompts``); ``prompt_version`` in metadata or custom inputs.
-    """
-    prompt = asked.get("prompt")
-    if isinstance(told, dict):
-        if not isinstance(prompt, dict):
-            prompt = told.get("prompt")
-        linked = _linked_prompt(told) if "databricks_output" in told else None
-    else:
-        linked = None
-    if isinstance(prompt, dict) and (version := as_id(prompt.get("version"))):
-        name = as_id(prompt.get("id"))
-        return _word(f"{name}/{version}" if name else version)
-    for place in ("metadata", "custom_inputs"):
-        inputs = asked.get(place)
-        if isinstance(inputs, dict) and (version := as_id(inputs.get("prompt_version"))):
-            name = as_id(inputs.get("prompt_name"))
-            return _word(f"{name}/{version}" if name else version)
-    return linked
-
-
-def _linked_prompt(told: dict[str, Any]) -> str | None:
-    output = told["databricks_output"]
-    trace = output.get("trace") if isinstance(output, dict) else None
-    info = trace.get("info") if isinstance(trace, dict) else None
-    for place in ("tags", "trace_metadata", "request_metadata"):
-        tags = info.get(place) if isinstance(info, dict) else None
-        linked = tags.get("mlflow.linkedPrompts") if isinstance(tags, dict) else None
-        if isinstance(linked, str):
-            try:
-                linked = parse(linked.encode("utf-8", "replace"))
-            except UnreadableError:
-                continue
-        if isinstance(linked, list) and linked and isinstance(linked[0], dict):
-            name, version = as_id(linked[0].get("name")), as_id(linked[0].get("version"))
-            if name and version:
-                return _word(f"{name}/{version}")
-    return None

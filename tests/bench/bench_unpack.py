@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime import spark_session
 from metrics.unpack.arrow import unpack_payload
-from metrics.unpack.payloads import UnpackSettings
+from metrics.unpack.unpacked import UnpackSettings
 from tests.bench.processes import cpu_seconds
 from tests.metrics.unpack.cases import sse
 

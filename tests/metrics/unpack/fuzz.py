@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import atheris
 
 with atheris.instrument_imports(include=["metrics.unpack"]):
-    from metrics.unpack.payloads import UnpackSettings, unpack
+    from metrics.unpack.payloads import unpack
+    from metrics.unpack.unpacked import UnpackSettings
 
 from schemas.quarantine import REASONS
 from tests.metrics.unpack.cases import CASES, raw

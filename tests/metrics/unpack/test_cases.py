@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.unpack.payloads import Unpacked, UnpackSettings, unpack
+from metrics.unpack.payloads import unpack
+from metrics.unpack.unpacked import Unpacked, UnpackSettings
 from tests.metrics.unpack.cases import CASES, Case, raw
 
 SETTINGS = UnpackSettings()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from metrics.unpack.feedback import MOST, Rating, ratings
-from metrics.unpack.payloads import UnpackSettings, unpack
+from metrics.unpack.payloads import unpack
+from metrics.unpack.unpacked import UnpackSettings
 
 BOB = {"type": "human", "id": "bob"}
 GOOD = {"ratings": {"good": {"value": "positive"}}}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics.unpack.arrow import explode_exchanges, unpack_payload
-from metrics.unpack.payloads import Exchange, Unpacked, UnpackSettings, unpack
+from metrics.unpack.payloads import unpack
+from metrics.unpack.unpacked import Exchange, Unpacked, UnpackSettings
 from tests.payloads import ERROR_CODES, HELLO, HI, MIB, RATING, RATINGS, READABLE, RESPONSES, UNREADABLE, USAGE
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from metrics.unpack import payloads
 from metrics.unpack.body import MAX_VALUES
-from metrics.unpack.payloads import UnpackSettings, families, unpack
+from metrics.unpack.payloads import families, unpack
 from metrics.unpack.shapes import LENGTH, MAX_INPUTS, Answer, Call, Family, Input
+from metrics.unpack.unpacked import Unpacked, UnpackSettings
 from schemas.errors import PayloadError
 from schemas.quarantine import REASONS
 from tests.metrics.unpack.cases import CASES, raw, sse
@@ -29,7 +30,7 @@ SETTINGS = UnpackSettings(key=b"a key of the tests")
 REQUEST, RESPONSE = HI.encode(), HELLO.encode()
 
 
-def read(request: bytes | None, response: bytes | None, *, ok: bool = True) -> payloads.Unpacked:
+def read(request: bytes | None, response: bytes | None, *, ok: bool = True) -> Unpacked:
     found = unpack(request, response, ok=ok, settings=SETTINGS)
     assert found.reason is None or found.reason in REASONS
     assert (found.exchanges is None) == (found.reason is not None or found.ratings is not None)
