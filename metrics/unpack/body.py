@@ -30,6 +30,13 @@ _EVENT_STREAM = re.compile(rb"\s*(?:(?:data|event|id|retry):|:)")
 """How a stream of server-sent events begins: with a field, or with a comment."""
 
 
+_JSON = (b"{", b"[")
+"""How most answers begin."""
+
+_decode = msgspec.json.Decoder().decode
+_DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
 class Events(list[Any]):
     """The events of a stream, parsed, in order."""
 
@@ -56,8 +63,8 @@ def _check_size(data: bytes) -> None:
 
 def _value(data: bytes) -> Any:
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _decode(data)
+    except _DECODE_ERRORS as error:
         if not has_halves(data):
             raise UnreadableError("invalid") from error
     try:
@@ -79,7 +86,7 @@ def parse_response(data: bytes) -> Any:
             text ends in it: then the stream was cut off there, and the rest counts.
     """
     _check_size(data)
-    if _EVENT_STREAM.match(data):
+    if data[:1] not in _JSON and _EVENT_STREAM.match(data):
         return _server_sent(data)
     try:
         return _value(data)
@@ -99,7 +106,9 @@ def _server_sent(data: bytes) -> Events:
     name: str | None = None
     begun = False
     for line in data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
-        if line.startswith(b"data:"):
+        if not line:
+            name, begun = None, False
+        elif line.startswith(b"data:"):
             value = line[5:].strip()
             if not value or value == b"[DONE]":
                 continue
@@ -121,7 +130,7 @@ def _events(frames: list[tuple[str | None, list[bytes]]], *, cut: bool) -> Event
     events = Events()
     for at, (name, lines) in enumerate(frames):
         try:
-            values = _values(lines)
+            values = [_value(lines[0])] if len(lines) == 1 else _values(lines)
         except UnreadableError:
             if name == "error":  # told in plain words
                 values = [{"error": "error"}]
@@ -129,10 +138,11 @@ def _events(frames: list[tuple[str | None, list[bytes]]], *, cut: bool) -> Event
                 break
             else:
                 raise
-        for value in values:
-            if name is not None and isinstance(value, dict):
-                value.setdefault("type", name)
-            events.append(value)
+        if name is not None:
+            for value in values:
+                if isinstance(value, dict):
+                    value.setdefault("type", name)
+        events += values
     return events
 
 
@@ -140,14 +150,12 @@ def _values(lines: list[bytes]) -> list[Any]:
     try:
         return [_value(line) for line in lines]
     except UnreadableError:
-        if len(lines) == 1:
-            raise
         return [_value(b"\n".join(lines))]
 
 
 def has_halves(data: bytes) -> bool:
     """Whether characters of a payload are escaped in two halves, each of which may be alone."""
-    return b"\\u" in data and _HALF.search(data) is not None
+    return b"\\" in data and b"\\u" in data and _HALF.search(data) is not None
 
 
 def repaired(text: str | None) -> str | None:

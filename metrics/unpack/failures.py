@@ -83,10 +83,10 @@ def instead(body: Any) -> str | None:
 
 def told_by_events(events: list[Any]) -> str | None:
     """The code of the last failure that the events of a stream tell of: within an event, or one of its own."""
+    apart = _TELLING.isdisjoint
+    telling = [one for one in events if isinstance(one, dict) and (not apart(one) or one.get("type") == ERROR)]
     found = None
-    for event in events:
-        if not isinstance(event, dict) or (_TELLING.isdisjoint(event) and event.get("type") != ERROR):
-            continue
+    for event in telling:
         code = told_by(event)
         if code is None and isinstance(event.get("response"), dict):
             code = error_code(event["response"].get("error"))

@@ -127,26 +127,28 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
         for choice in event.get("choices") or ():
             if not isinstance(choice, dict):
                 raise UnreadableError
-            at = choice.get("index")
+            get = choice.get
+            at = get("index")
             if at != first and not several and type(at) is int:
                 continue
-            if "finish_reason" in choice:
-                finish = choice["finish_reason"] or finish
-            if "error" in choice:
-                error = choice["error"] or error
-            delta = choice.get("delta")
+            finish = get("finish_reason") or finish
+            error = get("error") or error
+            delta = get("delta")
             if isinstance(delta, dict):
                 text = delta.get("content")
                 if not text or len(delta) > 1:
                     others += _beside(delta)
             else:
                 text = _whole(choice, begun=bool(pieces))
-            if text is not None and not isinstance(text, str):
+            if text is None:
+                continue
+            if not isinstance(text, str):
                 text = messages.content_text(text)
-            if text is not None:
-                pieces.append(text)
-                if several:
-                    places.append(_index(choice))
+                if text is None:
+                    continue
+            pieces.append(text)
+            if several:
+                places.append(_index(choice))
     usage = last_counts(usages)
     error = error or (finish if failed_finish(finish) else None)
     if several:

@@ -111,7 +111,7 @@ def unpack(
     """
     try:
         found = _unpack(request, response, ok=ok, settings=settings, known=known)
-        if any(data is not None and has_halves(data) for data in (request, response)):
+        if (request and has_halves(request)) or (response and has_halves(response)):
             _repair(found)
         return found
     except Exception as error:  # a fault of ours, or of a family from elsewhere
@@ -123,10 +123,10 @@ def unpack(
 def _unpack(
     request: bytes | None, response: bytes | None, *, ok: bool, settings: UnpackSettings, known: Sequence[Family]
 ) -> Unpacked:
-    asked = _parsed(request, parse, lambda body: _protocol_call(body, known))
+    asked = _parsed(request, parse, _protocol_call, known)
     if asked.body is not None and (rated := ratings(asked.body)) is not None:
         return Unpacked(ratings=rated)
-    told = _parsed(response, parse_response, lambda body: _protocol_answer(body, known))
+    told = _parsed(response, parse_response, _protocol_answer, known)
     call = None
     if asked.is_there and not asked.problem:
         try:
@@ -139,9 +139,10 @@ def _unpack(
         found.prompt_version = prompt_version(asked.body, told.body)
     if not ok:
         return _failed(found, call, told.body, settings)
-    problems = [(p.problem, name, p.body) for name, p in (("request", asked), ("response", told)) if p.problem]
-    if problems:
-        return _refused(found, *min(problems, key=lambda problem: problem[0] == "unknown"))
+    if asked.problem and (asked.problem != "unknown" or told.problem in (None, "unknown")):
+        return _refused(found, asked.problem, "request", asked.body)
+    if told.problem:
+        return _refused(found, told.problem, "response", told.body)
     answers: list[Answer] = []
     if told.is_there:
         try:
@@ -152,8 +153,7 @@ def _unpack(
             if code is None:
                 return _refused(found, error.reason, "response", told.body)
             answers = [Answer(error=code)]
-        codes = (failures.error_code(answer.error) for answer in answers)
-        found.error_code = failures.as_code(next((code for code in codes if code is not None), None))
+        found.error_code = _first_code(answers)
         if found.kind == "chat" and is_embeddings(told.body):
             found.kind = "embedding"
         if call and found.error_code is None and len(call.inputs) != len(answers):
@@ -164,6 +164,14 @@ def _unpack(
     if len(found.exchanges) == 1:
         found.tokens = _tokens(told.body, answers[0] if answers else None, found.exchanges[0])
     return found
+
+
+def _first_code(answers: list[Answer]) -> str | None:
+    """The code of the first answer that is a failure."""
+    for answer in answers:
+        if answer.error and (code := failures.error_code(answer.error)) is not None:
+            return failures.as_code(code)
+    return None
 
 
 def _repair(found: Unpacked) -> None:
@@ -184,7 +192,12 @@ class _Payload:
     problem: str | None = None
 
 
-def _parsed(data: bytes | None, read: Callable[[bytes], Any], is_known: Callable[[Any], Any]) -> _Payload:
+def _parsed(
+    data: bytes | None,
+    read: Callable[[bytes], Any],
+    is_known: Callable[[Any, Sequence[Family]], Any],
+    known: Sequence[Family],
+) -> _Payload:
     """A payload parsed; JSON that was encoded twice is opened where what it holds is known."""
     if data is None:
         return _Payload(is_there=False)
@@ -193,7 +206,7 @@ def _parsed(data: bytes | None, read: Callable[[bytes], Any], is_known: Callable
         found.body = read(data)
         if isinstance(found.body, str) and found.body.lstrip().startswith(("{", "[", "data:", "event:")):
             inner = read(found.body.encode("utf-8", "replace"))
-            if isinstance(inner, dict | list) and is_known(inner):
+            if isinstance(inner, dict | list) and is_known(inner, known):
                 found.body = inner
     except UnreadableError as error:
         if found.body is None:
