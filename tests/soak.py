@@ -1,6 +1,8 @@
 """A monitor that is killed again and again, at random, while rows arrive in disorder, twice and late.
 
-    python -m tests.soak --kills 20 --seed 1
+    python -m tests.soak --kills 20 --seed 1 [--updates]
+
+Some rows share an id, some are ratings; with ``--updates`` the monitor reads the change feed, and answers come later.
 
 Each round one or two commits arrive and a monitor is started; it dies in one of several ways, drawn by the seed:
 SIGKILL of driver and JVM at a random moment, SIGKILL at a named fail point, SIGKILL of the JVM alone, SIGTERM, or
@@ -37,6 +39,7 @@ from jobs.score_responses import scorer_settings
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from metrics.score.exchanges import load_scorers, score_exchanges
 from schemas.config import Config
+from schemas.feedback import FEEDBACK
 from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -44,7 +47,7 @@ from tests import oracle
 from tests.jvm import set_options
 from tests.models import WORDS, save_classifier, save_language_model
 from tests.spine import table
-from tests.traffic import append, config_in, row, settings
+from tests.traffic import answer, append, config_in, frame, row, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,24 +69,39 @@ CATS, OF_6 = "prompt LIKE '%cat%'", "model_version = '6'"
 """Slices."""
 
 
+SHARED = "None"
+"""An id that many calls have."""
+
+
 @dataclass
 class Traffic:
-    """Rows of two versions within a few minutes of four days; some come late, some twice, some can't be read."""
+    """Rows of two versions within a few minutes of four days; some come late, some twice, some can't be read.
+
+    ``sent`` holds each as it was in the end.
+    """
 
     draw: random.Random
     sent: list[dict[str, Any]] = field(default_factory=list)
 
     def commit(self) -> list[dict[str, Any]]:
         """Some new rows, and some that were sent before."""
-        new = [self._row(f"request {len(self.sent) + i}") for i in range(self.draw.randrange(4, 12))]
+        new = [self._row(len(self.sent) + i) for i in range(self.draw.randrange(4, 12))]
         again = self.draw.choices(self.sent, k=self.draw.randrange(4)) if self.sent else []
         self.sent += new
         mixed = [*new, *again]
         self.draw.shuffle(mixed)
         return mixed
 
-    def _row(self, request_id: str) -> dict[str, Any]:
-        draw = self.draw
+    def update(self) -> list[dict[str, Any]]:
+        """Some rows that were sent before, with another answer."""
+        plain = [i for i, one in enumerate(self.sent) if one["databricks_request_id"].startswith("plain ")]
+        chosen = self.draw.sample(plain, min(len(plain), self.draw.randrange(1, 4)))
+        for i in chosen:
+            self.sent[i] = self.sent[i] | {"response": answer(self._text())}
+        return [self.sent[i] for i in chosen]
+
+    def _row(self, number: int) -> dict[str, Any]:
+        draw, request_id = self.draw, f"request {number}"
         late = timedelta(days=-draw.choice((40, 90))) if draw.random() < 0.08 else timedelta(0)
         at = timedelta(days=draw.randrange(4), minutes=draw.choice((0, 1, 2, 7, 61, 62)), seconds=draw.randrange(60))
         common: dict[str, Any] = {
@@ -104,7 +122,12 @@ class Traffic:
             request = json.dumps({"dataframe_records": [{"query": text} for text in texts]})
             answers = json.dumps({"predictions": [self._text() for _ in texts]})
             return row(request_id, request=request, response_body=answers, **common)
-        return row(request_id, prompt=self._text(), response=self._text(), **common)
+        if fate < 0.3:  # contents that are equal under one id would be one call
+            return row(SHARED, prompt=f"{number} {self._text()}", response=self._text(), **common)
+        if fate < 0.36:
+            rated = {"request_id": "request 0", "text_assessments": [{"ratings": {"answer_correct": {"value": "yes"}}}]}
+            return row(request_id, request=json.dumps({"dataframe_records": [rated]}), **common)
+        return row(f"plain {number}", prompt=self._text(), response=self._text(), **common)
 
     def _text(self) -> str:
         return " ".join(self.draw.choices(WORDS.split(), k=self.draw.randrange(1, 12)))
@@ -207,16 +230,19 @@ def die(way: str, config_file: Path, log: Path, draw: random.Random, send: Calla
         monitor.kill_all()
 
 
-def expected_scores(rows: list[dict[str, Any]], config: Config) -> tuple[pd.DataFrame, int]:
-    """What ``scores`` has to hold of the source's rows, and how many rows belong into quarantine."""
+def expected_scores(calls: list[dict[str, Any]], config: Config) -> tuple[pd.DataFrame, int, int]:
+    """What ``scores`` has to hold of rows that are all different, how many are for quarantine, and for ``feedback``."""
     scorers = load_scorers(scorer_settings(config))
     exchanges = []
-    broken = 0
-    for one in {one["databricks_request_id"]: one for one in rows}.values():
+    broken = rated = 0
+    for one in calls:
         try:
             request = json.loads(one["request"])
         except ValueError:
             broken += 1
+            continue
+        if "text_assessments" in request.get("dataframe_records", [{}])[0]:
+            rated += 1
             continue
         response = json.loads(one["response"])
         if "messages" in request:
@@ -257,7 +283,16 @@ def expected_scores(rows: list[dict[str, Any]], config: Config) -> tuple[pd.Data
     for name in ("latency_ms", "time_to_first_byte_ms", "cached_input_tokens", "cost"):
         frame[name] = float("nan")
     frame["scorers"] = [dict(scorers.fingerprints)] * len(frame)
-    return frame, broken
+    return frame, broken, rated
+
+
+def update(spark: SparkSession, config: Config, rows: list[dict[str, Any]]) -> None:
+    """One commit of the inference table that gives rows, by their id, another answer."""
+    frame(spark, rows).select("databricks_request_id", "response").createOrReplaceTempView("updated")
+    spark.sql(
+        f"MERGE INTO delta.`{config.source.path}` t USING updated s "
+        "ON t.databricks_request_id = s.databricks_request_id WHEN MATCHED THEN UPDATE SET t.response = s.response"
+    )
 
 
 def stored_windows(spark: SparkSession, config: Config) -> pd.DataFrame:
@@ -309,25 +344,37 @@ def _same(name: str, stored: Any, value: float | None) -> bool:
     return not pd.isna(stored) and abs(stored - value) <= tolerance * max(abs(value), 1.0)
 
 
-def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
+def soak(folder: Path, *, kills: int, seed: int, updates: bool = False) -> dict[str, Any]:
     """Kill monitors on one source; what is wrong in the end."""
     draw = random.Random(seed)
     models = save_language_model(folder / "lm"), save_classifier(folder / "classifier")
     some: dict[str, Any] = {
-        "source": {"path": str(folder / "inference"), "max_files_per_trigger": 2},
+        "source": {
+            "path": str(folder / "inference"),
+            "max_files_per_trigger": 2,
+            "on_source_change": "cdf" if updates else "fail",
+        },
         "slicing_exprs": [CATS, OF_6],
     }
     config, config_file, log = config_in(folder, *models, **some), folder / "config.yaml", folder / "log"
     config_file.write_text(yaml.safe_dump(settings(folder, *models, **some)))
     spark = spark_session("soak")
     traffic, ways = Traffic(draw), Counter[str]()
-    rows: list[dict[str, Any]] = []
+    rows = 0
     first = draw.sample(list(WAYS), len(WAYS))
 
     def send() -> None:
-        rows.extend(commit := traffic.commit())
+        nonlocal rows
+        commit = traffic.commit()
+        rows += len(commit)
         append(spark, config, commit)
+        if updates and draw.random() < 0.5:
+            update(spark, config, traffic.update())
 
+    if updates:
+        append(spark, config, [])
+        feed = "SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+        spark.sql(f"ALTER TABLE delta.`{config.source.path}` {feed}")
     with tqdm(total=kills, unit=" kills", disable=None, file=sys.stderr) as progress:
         while sum(ways.values()) < kills:
             for _ in range(draw.randrange(1, 4)):
@@ -340,23 +387,34 @@ def soak(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     last = Monitor(config_file, log, "--trigger", "availableNow")
     assert last.process.wait() == 0, last.said()[-3000:]
 
-    expected, broken = expected_scores(rows, config)
-    keys = ["request_id", "exchange_index"]
-    stored = Counter(map(tuple, table(spark, SCORES, config)[keys].values))
+    expected, broken, rated = expected_scores(traffic.sent, config)
+    # Which of the calls that share an id has it alone depends on which came first: their times tell them apart.
+    keys = ["request_id", "request_time", "exchange_index"]
+    scores = table(spark, SCORES, config)
+    named = scores["request_id"]
+    problems = reconcile(spark, config).problems
+    if (named + scores["exchange_index"].astype(str)).nunique() != len(named):
+        problems.append("two calls with one id")
+    stored = Counter(map(tuple, scores.assign(request_id=named.str.partition("#")[0])[keys].values))
     wanted = set(map(tuple, expected[keys].values))
     quarantined = table(spark, QUARANTINE, config)["source_row_hash"]
-    problems = reconcile(spark, config).problems
     if quarantined.nunique() != broken:
         problems.append(f"{quarantined.nunique()} rows in quarantine instead of {broken}")
     problems += [f"scores holds a row that the source has not: {key}" for key in set(stored) - wanted]
+    ratings = table(spark, FEEDBACK, config)["feedback_id"]
+    if len(ratings) != rated or ratings.nunique() != rated:
+        problems.append(f"{len(ratings)} ratings instead of {rated}")
     differing = differing_windows(spark, config, expected) + wrong_slices(spark, config, expected)
     return {
         "soak": "monitor",
         "seed": seed,
         "kills": sum(ways.values()),
         "ways": dict(ways),
-        "source_rows": len(rows),
+        "updates": updates,
+        "source_rows": rows,
         "unique_rows": len(traffic.sent),
+        "of_one_id": sum(one["databricks_request_id"] == SHARED for one in traffic.sent),
+        "ratings": rated,
         "days": expected["request_time"].dt.date.nunique(),
         "windows": int(spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}").count()),
         "lost": len(wanted - set(stored)),
@@ -372,10 +430,11 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--updates", action="store_true", help="answers come later, by the source's change feed")
     options = arguments.parse_args()
     set_options()
     with TemporaryDirectory() as folder:
-        result = soak(Path(folder), kills=options.kills, seed=options.seed)
+        result = soak(Path(folder), kills=options.kills, seed=options.seed, updates=options.updates)
     wrong = result["lost"] + result["double"] + result["differing"] + len(result["problems"])
     print(
         f"{result['kills']} kills, {result['source_rows']:,} rows of {result['unique_rows']:,} requests: "
