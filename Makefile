@@ -65,7 +65,7 @@ KILLS ?= 20
 SEED  ?= 1
 
 soak: setup  ## a monitor that is killed KILLS times at random, by SEED, and a recomputation of everything in pandas
-	$(BIN)/python -m tests.soak --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.soak --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -73,6 +73,8 @@ def forget(
         rows = read_table(spark, table, config.output).where(wanted[table.name])
         deleted[table.name] = rows.count()
         keys = {"key_hash": key_hash, "request_date": date, **_call_keys(rows)}
+        if table is QUARANTINE:  # whose ratings go, too
+            keys["request_id_hash"] = F.sha2("request_id", 256)
         _remember(rows.withColumns(keys), config, table=table.name)
     # By their ids alone, whatever is in the rows: also requests that are not there yet.
     ids = local_frame(spark, [{"request_id": one} for one in request_ids], "request_id string")

@@ -162,8 +162,8 @@ def forgotten_ids(forgotten: DataFrame) -> DataFrame:
 
     Where calls share an id nobody knows which of them is rated.
     """
-    of_request = forgotten.where("table_name = 'scores'")
-    return of_request.select(F.coalesce("request_id_hash", "key_hash").alias("id_hash")).distinct()
+    id_hash = F.coalesce("request_id_hash", F.expr("IF(table_name = 'scores', key_hash, NULL)"))
+    return forgotten.select(id_hash.alias("id_hash")).where("id_hash IS NOT NULL").distinct()
 
 
 def ratings_of(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:

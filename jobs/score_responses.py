@@ -55,7 +55,7 @@ from jobs.source import common_rows, first_version, read_source, source_identifi
 from jobs.source_changes import SkippedVersion, SourceQuery, skipped_versions
 from jobs.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
 from jobs.updates import but_preimages, but_replaced, rows_replaced, updates_in, with_replaced, write_replacing
-from metrics.calls import CALL_ID, with_ids, with_stored
+from metrics.calls import CALL_ID, IS_REVERTED, with_ids, with_stored
 from metrics.redact import stored_text
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_hashes, with_scores
@@ -316,7 +316,7 @@ def new_calls(rows: DataFrame, dates: list[date], config: Config, updates: DataF
     """
     scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
     standing = but_replaced(rows.where("exchanges IS NOT NULL"), updates)
-    new = with_stored(standing, scores).where("stored_id IS NULL")
+    new = with_stored(standing, scores).where(f"stored_id IS NULL OR {IS_REVERTED}")
     # Where one was forgotten, its batch has the id still.
     new = new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten"))
     if updates is None:
@@ -413,7 +413,9 @@ def _feedback_rows(ratings: DataFrame, dates: list[date], config: Config, *, now
         .agg(F.max("request_date").alias("request_date"))
     )
     rows = ratings.withColumn("source", F.coalesce("source", "requester")).join(dated, "feedback_id", "left")
-    rows = with_hashes(rows, {"source": "source_hash", "comment": "comment_hash"}, key=config.text.secret())
+    # As in scores, so that a person is found in both.
+    rows = with_hashes(rows, {"source": "source_hash"}, key=config.text.secret())
+    rows = with_hashes(rows, {"comment": "comment_hash"}, key=config.text.secret(), kind="comment")
     # Of a row without a usable time retention would not know when to remove its text.
     comment = F.when(F.col("feedback_time") <= F.lit(now + FUTURE), F.col("comment"))
     return rows.withColumn("comment", stored_text(comment, store=config.text.store))

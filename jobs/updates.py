@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.ledger import Batch
 from jobs.tables import insert_new, kept, merge, on_dates, read_table, retried
-from metrics.calls import CALL_ID, LOGGED_ID, with_forgotten, with_stored
+from metrics.calls import CALL_ID, IS_REVERTED, LOGGED_ID, with_forgotten, with_stored
 from metrics.updates import BEFORE, CONTENTS, contents_of_id
 from schemas.forgotten import FORGOTTEN
 from schemas.scores import SCORES
@@ -113,7 +113,7 @@ def with_replaced(new: DataFrame, updates: DataFrame, scores: DataFrame) -> Data
         call's ``checkpoint_id`` and ``batch_id``.
     """
     before = updates.where("earlier_hashes IS NOT NULL AND NOT is_replaced").transform(with_stored, scores)
-    before = before.where("stored_id IS NULL").select(
+    before = before.where(f"stored_id IS NULL OR {IS_REVERTED}").select(
         *CALL[:2], F.col("content_hash").alias("now"), F.posexplode("earlier_hashes").alias("place", "content_hash")
     )
     names = ("checkpoint_id", "batch_id", "earlier_hashes")

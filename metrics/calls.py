@@ -38,6 +38,9 @@ CALL_ID = (
 IS_HASHED_ID = f"startswith(request_id, '{HASHED_ID}')"
 """SQL: whether the id was made from a hash, since the log has none."""
 
+IS_REVERTED = "coalesce(stored_content <> content_hash AND array_contains(earlier_hashes, stored_content), false)"
+"""SQL: whether a row of ``with_stored`` has a content that its call had before, and an update has brought back."""
+
 _KEY = f"left(content_hash, {CHECK_CHARS})"
 
 
@@ -51,8 +54,9 @@ def with_stored(rows: DataFrame, scores: DataFrame) -> DataFrame:
         scores: Rows of ``scores`` on their dates.
 
     Returns:
-        The rows with ``call_id``, ``stored_id`` (the request id in ``scores``; NULL: the call is not there) and
-        ``is_taken`` (whether a call is kept under the log's id).
+        The rows with ``call_id``, ``stored_id`` (the request id in ``scores``; NULL: the call is not there),
+        ``stored_content`` (the content hash that it has there) and ``is_taken`` (whether a call is kept under the log's
+        id).
     """
     contents = "array_distinct(array_compact(concat(array(content_hash), coalesce(earlier_hashes, array()))))"
     ids = (
@@ -61,12 +65,21 @@ def with_stored(rows: DataFrame, scores: DataFrame) -> DataFrame:
     )
     stored = (
         scores.select(
-            "request_date", F.col("request_id").alias("id"), F.expr(_KEY).alias("key"), F.expr(f"posexplode({ids})")
+            "request_date",
+            F.col("request_id").alias("id"),
+            F.expr(_KEY).alias("key"),
+            F.col("content_hash").alias("content"),
+            F.expr(f"posexplode({ids})"),
         )
         .groupBy("request_date", "col")
-        .agg(F.min(F.struct("pos", "id", "key")).alias("stored"))
+        .agg(F.min(F.struct("pos", "id", "key", "content")).alias("stored"))
     )
-    same = stored.select("request_date", F.col("col").alias("call_id"), F.col("stored.id").alias("same_id"))
+    same = stored.select(
+        "request_date",
+        F.col("col").alias("call_id"),
+        F.col("stored.id").alias("same_id"),
+        F.col("stored.content").alias("stored_content"),
+    )
     of_id = stored.select("request_date", F.col("col").alias("request_id"), F.col("stored").alias("of_id"))
     unknown = F.col("of_id").isNotNull() & ~F.coalesce(F.col("of_id.key") == F.expr(_KEY), F.lit(False))
     return (
@@ -97,7 +110,7 @@ def with_ids(rows: DataFrame) -> DataFrame:
         .withColumn("first_place", F.min("place").over(of_call))
         .where("place = first_place")
         .withColumn("request_id", F.when(first, F.col("request_id")).otherwise(F.col("call_id")))
-        .drop("place", "first_place", "call_id", "stored_id", "is_taken")
+        .drop("place", "first_place", "call_id", "stored_id", "stored_content", "is_taken")
     )
 
 

@@ -26,7 +26,7 @@ FEEDBACK = Table(
         ("label", "string", "The rating as a category, in its own words"),
         ("source_type", "string", f"{', '.join(SOURCE_TYPES)}; NULL: the rating says none of them"),
         ("source_hash", "string", "HMAC-SHA-256 of who has rated: the payload's source, else the caller (hex)"),
-        ("comment_hash", "string", "HMAC-SHA-256 of the comment (hex)"),
+        ("comment_hash", "string", "HMAC-SHA-256 of the word comment, NUL and the comment (hex)"),
         ("comment", "string", "Comment, as text.store allows; NULL where the row has no time that retention can go by"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
         ("batch_id", "bigint", "Micro-batch that wrote the row"),

@@ -17,7 +17,7 @@ FORGOTTEN = Table(
         (
             "request_id_hash",
             "string",
-            "SHA-256 of the id that the log has for the row of scores (NULL: key_hash) (hex)",
+            "SHA-256 of the id that the log has for the row of scores (NULL: key_hash) or quarantine (hex)",
         ),
         (
             "content_hashes",

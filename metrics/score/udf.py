@@ -13,7 +13,7 @@ import pandas as pd
 from pyspark import TaskContext
 from pyspark.sql import functions as F
 
-from metrics.hashes import keyed_hash
+from metrics.hashes import keyed_hash, kind_hash
 from metrics.score.columns import COLUMNS, ScorerSettings
 from schemas.errors import ModelError
 
@@ -122,11 +122,22 @@ def _own_gpu(gpus: int) -> int | None:
     return task.partitionId() % gpus if task is not None and gpus > 1 else None
 
 
-def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes) -> DataFrame:
-    """Adds keyed hashes (HMAC-SHA-256, hex) of text columns; ``names`` maps a column to its hash's name."""
+def with_hashes(rows: DataFrame, names: Mapping[str, str], *, key: bytes, kind: str | None = None) -> DataFrame:
+    """Adds keyed hashes (HMAC-SHA-256, hex) of text columns.
+
+    Args:
+        rows: Rows with these columns.
+        names: Column → its hash's name.
+        key: Of the hashes.
+        kind: Hashed before the text, so that no hash of another kind is equal; None: the text alone.
+    """
 
     def hashed(texts: pd.Series) -> pd.Series:
-        return pd.Series([keyed_hash(text, key) for text in _values(texts)], dtype="object")
+        values = _values(texts)
+        if kind is None:
+            return pd.Series([keyed_hash(text, key) for text in values], dtype="object")
+        data = (None if text is None else text.encode("utf-8", "replace") for text in values)
+        return pd.Series([None if text is None else kind_hash(kind, text, key) for text in data], dtype="object")
 
     udf = F.pandas_udf(hashed, returnType="string")  # type: ignore[attr-defined]  # not in the stubs
     return rows.withColumns({hash_: udf(F.col(name)) for name, hash_ in names.items()})

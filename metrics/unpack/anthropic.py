@@ -54,7 +54,7 @@ def _stream(events: list[Any], _call: Call | None) -> Answer | None:
             finish = (delta.get("stop_reason") if isinstance(delta, dict) else None) or finish
     usage = last_counts(usages)
     text = "".join(texts) if texts else None
-    if text and usage and not any(isinstance(one, dict) and "output_tokens" in one for one in usages[1:]):
+    if usage and not any(isinstance(one, dict) and "output_tokens" in one for one in usages[1:]):
         usage.pop("output_tokens", None)  # that of message_start is of the beginning alone
     return Answer(text, finish, usage)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 
 from metrics.hashes import content_hash
 from metrics.unpack.payloads import families, unpack
-from metrics.unpack.unpacked import UnpackSettings
+from metrics.unpack.unpacked import Exchange, Unpacked, UnpackSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -96,14 +96,41 @@ def unpacked_batch(batch: pa.RecordBatch, kept: list[str], settings: UnpackSetti
             one.reason, one.detail, one.shape = reason, None, None
         if one.reason is not None:
             one.exchanges = None
-    contents = (
+    contents = [
         content_hash(status, request, response, settings.key)
         for status, request, response in zip(statuses, requests, responses, strict=True)
-    )
-    unreadable = [one.reason is not None for one in found]
-    columns = {
-        "request": _strings(text if kept_ else None for text, kept_ in zip(requests, unreadable, strict=True)),
-        "response": _strings(text if kept_ else None for text, kept_ in zip(responses, unreadable, strict=True)),
+    ]
+    try:
+        columns = _arrays(found)
+    except _NO_ARROW:  # of a family from elsewhere
+        for at, one in enumerate(found):
+            try:
+                _arrays([one])
+            except _NO_ARROW as error:
+                failed = statuses[at] != 200
+                found[at] = Unpacked(exchanges=[Exchange()]) if failed else _failed(type(error).__name__)
+        columns = _arrays(found)
+    columns |= {
+        "request": _texts(requests, found),
+        "response": _texts(responses, found),
+        "content_hash": pa.array(contents, pa.string()),
+    }
+    arrays = {name: batch.column(name) for name in kept}
+    arrays |= {name: columns[name] for name in _NAMES}
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+_NO_ARROW = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What pyarrow raises for values of another type, for text that is no UTF-8, and for numbers that are too large."""
+
+
+def _failed(detail: str) -> Unpacked:
+    return Unpacked(reason="unpacker_failed", detail=detail)
+
+
+def _arrays(found: list[Unpacked]) -> dict[str, pa.Array]:
+    """The columns of what rows hold."""
+    return {
         "exchanges": _lists([one.exchanges for one in found], _EXCHANGE),
         "usage_input_tokens": pa.array([one.tokens.input for one in found], pa.int64()),
         "usage_output_tokens": pa.array([one.tokens.output for one in found], pa.int64()),
@@ -111,14 +138,8 @@ def unpacked_batch(batch: pa.RecordBatch, kept: list[str], settings: UnpackSetti
         "cache_write_input_tokens": pa.array([one.tokens.cache_write_input for one in found], pa.int64()),
         "skip": pa.array([one.ratings is not None for one in found], pa.bool_()),
         "feedback": _lists([one.ratings for one in found], _RATING),
-        "content_hash": pa.array(list(contents), pa.string()),
+        **{name: pa.array([getattr(one, name) for one in found], pa.string()) for name in _PLAIN},
     }
-    arrays = {name: batch.column(name) for name in kept}
-    for part in _split(_COLUMNS):
-        name = part.partition(" ")[0]
-        column = columns.get(name)
-        arrays[name] = pa.array([getattr(one, name) for one in found], pa.string()) if column is None else column
-    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def _split(ddl: str) -> list[str]:
@@ -132,8 +153,15 @@ def _split(ddl: str) -> list[str]:
     return [*found, ddl[start:].strip()]
 
 
-def _strings(values: Iterable[bytes | None]) -> pa.Array:
-    return pa.array(values, pa.binary()).cast(pa.string())
+_NAMES = [part.partition(" ")[0] for part in _split(_COLUMNS)]
+_PLAIN = ("kind", "conversation_id", "end_user", "prompt_version", "error_code", "reason", "detail", "shape")
+"""Columns that are attributes of ``Unpacked``."""
+
+
+def _texts(payloads: list[bytes | None], found: list[Unpacked]) -> pa.Array:
+    """The payloads of rows that can't be read."""
+    kept = (None if one.reason is None else payload for payload, one in zip(payloads, found, strict=True))
+    return pa.array([None if payload is None else payload.decode("utf-8", "replace") for payload in kept], pa.string())
 
 
 def _lists(rows: list[Any], ddl: str) -> pa.Array:

@@ -27,7 +27,7 @@ def _answer(body: Any) -> Answer | None:
     message = output.get("message") if isinstance(output, dict) else None
     if not isinstance(message, dict):
         return None
-    return Answer(messages.content_text(message.get("content")), body.get("stopReason"), body.get("usage"))
+    return Answer(messages.spoken(message), body.get("stopReason"), body.get("usage"))
 
 
 def _named(event: Any) -> tuple[str | None, dict[str, Any]]:
@@ -43,7 +43,7 @@ def _named(event: Any) -> tuple[str | None, dict[str, Any]]:
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     """``contentBlockDelta`` events of text; an exception among the events is a failure."""
     named = [_named(event) for event in events]
-    if not any(name in ("messageStart", "contentBlockDelta", "messageStop") for name, _ in named[:BEGINNING]):
+    if not any(name is not None and name != "metadata" for name, _ in named[:BEGINNING]):
         return None
     texts: list[str] = []
     usages: list[Any] = []

@@ -26,7 +26,9 @@ MAX_VALUES = 1_000_000
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escaped surrogate, which may be half of a character."""
 
-_EVENT_STREAM = re.compile(rb"\s*(?:(?:data|event|id|retry):|:)")
+_BOM = b"\xef\xbb\xbf"
+
+_EVENT_STREAM = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:data|event|id|retry):|:)")
 """How a stream of server-sent events begins: with a field, or with a comment."""
 
 
@@ -105,7 +107,7 @@ def _server_sent(data: bytes) -> Events:
     events: list[tuple[str | None, list[bytes]]] = []
     name: str | None = None
     begun = False
-    for line in data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
+    for line in data.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
         if not line:
             name, begun = None, False
         elif line.startswith(b"data:"):

@@ -22,7 +22,7 @@ def _answer(body: Any) -> Answer | None:
         return None
     if "finish_reason" not in body and "role" not in message:
         return None
-    return Answer(messages.content_text(message.get("content")), body.get("finish_reason"), body.get("usage"))
+    return Answer(messages.spoken(message), body.get("finish_reason"), body.get("usage"))
 
 
 def _content(event: dict[str, Any]) -> Any:

@@ -9,14 +9,11 @@ from typing import Any
 
 from metrics.unpack import messages
 from metrics.unpack.langchain import LANGCHAIN
-from metrics.unpack.mlflow import CHAT_AGENT, inputs_of, record_of
+from metrics.unpack.mlflow import ANSWER_FIELDS, CHAT_AGENT, has_answer, inputs_of, record_of
 from metrics.unpack.openai import CHAT
 from metrics.unpack.shapes import Answer, Call, Family
 
 __all__ = ["CUSTOM"]
-
-ANSWER_FIELDS = ("result", "answer", "output_text", "output", "response", "generated_text", "text")
-"""What custom models call what they answer, in the order in which they are looked at."""
 
 _DEPTH = 4
 """Envelopes around an answer that are opened."""
@@ -49,12 +46,13 @@ def _answer(body: Any, depth: int) -> Answer | None:
         return Answer(body)
     if not isinstance(body, dict):
         return None
-    finish, usage = body.get("finish_reason"), body.get("usage")
+    finish, usage = body.get("finish_reason") or body.get("stop_reason"), body.get("usage")
     content = body.get("content")
     if messages.said_by(body) == messages.USER:
         return None
-    if isinstance(content, str | list) or (
-        body.get("role") == messages.ASSISTANT and (content is not None or "tool_calls" in body)
+    is_agents = messages.said_by(body) == messages.ASSISTANT
+    if (isinstance(content, str | list) and (is_agents or not has_answer(body))) or (
+        is_agents and (content is not None or "tool_calls" in body)
     ):
         return Answer(messages.spoken(body), finish, usage)
     for name in ANSWER_FIELDS:
@@ -66,7 +64,24 @@ def _answer(body: Any, depth: int) -> Answer | None:
             if inner is not None:
                 inner.usage, inner.finish_reason = inner.usage or usage, inner.finish_reason or finish
                 return inner
+    for name in _LISTS:
+        if isinstance(body.get(name), list) and body[name]:
+            return _listed(body[name][0], usage or body)
     return None
+
+
+_LISTS = ("results", "outputs", "replies")
+"""Where models of Bedrock (Titan, Mistral) and Haystack list answers; others list there what they have found."""
+
+
+def _listed(first: Any, usage: Any) -> Answer | None:
+    if isinstance(first, str):
+        return Answer(first, None, usage)
+    if not isinstance(first, dict):
+        return None
+    finish = first.get("completionReason") or first.get("stop_reason") or first.get("finish_reason")
+    text = first.get("outputText", first.get("text") if finish is not None else None)
+    return Answer(text, finish, usage) if isinstance(text, str) else None
 
 
 def _within(value: dict[str, Any], depth: int) -> Answer | None:

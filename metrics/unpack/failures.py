@@ -13,11 +13,14 @@ __all__ = ["as_code", "blocked_by", "error_code", "failed_finish", "instead", "t
 ERROR = "error"
 """The code of a failure that names none, or something that does not look like one."""
 
-_CODE = re.compile(r"[\w.:/-]{1,80}")
+_CODE = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
 _NAMES = ("error_code", "code", "status", "type", "error_type", "__type")
 
-_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "failed"})
-"""Reasons to stop that are failures (OpenRouter, Zhipu, DeepSeek); Cohere's begin with ERROR."""
+_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "failed", "TIMEOUT"})
+"""Reasons to stop that are failures (OpenRouter, Zhipu, DeepSeek, Cohere); others of Cohere's begin with ERROR."""
+
+_NONE = frozenset({"", "none", "null", "false", "no", "ok", "success", "succeeded", "0", "200", "0000"})
+"""Words in an error's place, in lower case, that tell of none."""
 
 
 def as_code(value: Any) -> str | None:
@@ -31,15 +34,15 @@ def as_code(value: Any) -> str | None:
 def error_code(error: Any) -> str | None:
     """The code of what stands where an error is told; None where that tells of none.
 
-    An empty object, one that has nulls only, "", 0, false and null tell of none.
+    An empty object, one that has nulls, zeros and empty texts only, "", "none", 0, false and null tell of none.
     """
-    if not error:
+    if not _tells(error):
         return None
     if isinstance(error, list):
         return next((code for one in error[:8] if (code := error_code(one)) is not None), None)
     if not isinstance(error, dict):
         return as_code(error) if isinstance(error, str) else ERROR
-    if not any(value is not None and value != "" and value is not False for value in error.values()):
+    if not any(map(_tells, error.values())):
         return None
     named = next((error[name] for name in _NAMES if isinstance(error.get(name), str) and error[name]), None)
     if named is not None and named != ERROR:
@@ -51,54 +54,73 @@ def error_code(error: Any) -> str | None:
     return as_code(number) if number is not None else ERROR
 
 
+def _tells(value: Any) -> bool:
+    """Whether what stands in the place of an error, or of its code, tells of one."""
+    return bool(value) and not (isinstance(value, str) and value.strip().lower() in _NONE)
+
+
 def told_by(body: Any) -> str | None:
     """The code of a failure that a JSON object tells of in place of an answer, or beside it.
 
-    ``error`` (OpenAI, Gemini, Anthropic, Ollama, TGI), ``databricks_output.error`` (Databricks agents).
+    ``error`` (OpenAI, Gemini, Anthropic, Ollama, TGI), ``databricks_output.error`` (Databricks agents), ``error_code``
+    (Databricks, FastChat), ``x_groq.error``, ``base_resp.status_code`` (MiniMax), ``__error__`` (LangGraph).
     """
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or TELLING.isdisjoint(body):
         return None
-    output = body.get("databricks_output")
-    code = error_code(output.get("error")) if isinstance(output, dict) else None
-    if code is not None:
-        return code
+    for name in _AROUND:
+        around = body.get(name)
+        code = error_code(around.get("error")) if isinstance(around, dict) else None
+        if code is not None:
+            return code
     error = body.get("error")
     code = error_code(error)
     if code == ERROR and not isinstance(error, dict):
         kind = body.get("error_type")
         return as_code(kind) if isinstance(kind, str) and kind else ERROR
-    return code
+    if code is not None:
+        return code
+    code = body.get("error_code")
+    if (isinstance(code, str) or type(code) is int) and _tells(code):
+        return as_code(code)
+    resp = body.get("base_resp")
+    if isinstance(resp, dict) and type(resp.get("status_code")) is int and resp["status_code"]:
+        return as_code(resp["status_code"])
+    return error_code(body.get("__error__"))
+
+
+_AROUND = ("databricks_output", "x_groq")
+
+TELLING = frozenset({"error", "error_code", "base_resp", "__error__", *_AROUND})
+"""Fields of an object that may tell of a failure."""
 
 
 def instead(body: Any) -> str | None:
-    """The code of an object that stands where an answer belongs: ``error_code`` (Databricks) or ``code``, too."""
-    if isinstance(body, dict) and isinstance(body.get("error_code"), str) and body["error_code"]:
-        return as_code(body["error_code"])
+    """The code of an object that stands where an answer belongs: ``code`` or ``object: error`` (vLLM), too."""
     code = told_by(body)
     if code is not None or not isinstance(body, dict):
         return code
-    named = next((body[name] for name in ("code", "__type") if isinstance(body.get(name), str) and body[name]), None)
-    return as_code(named)
+    if body.get("object") == ERROR or body.get("type") == ERROR:
+        return error_code({name: body.get(name) for name in _NAMES if body.get(name) != ERROR}) or ERROR
+    named = next((body[name] for name in ("code", "__type") if isinstance(body.get(name), str)), None)
+    return as_code(named) if _tells(named) else None
 
 
 def told_by_events(events: list[Any]) -> str | None:
     """The code of the last failure that the events of a stream tell of: within an event, or one of its own."""
-    apart = _TELLING.isdisjoint
+    apart = _EVENT.isdisjoint
     telling = [one for one in events if isinstance(one, dict) and (not apart(one) or one.get("type") == ERROR)]
     found = None
     for event in telling:
         code = told_by(event)
         if code is None and isinstance(event.get("response"), dict):
             code = error_code(event["response"].get("error"))
-        if code is None and isinstance(event.get("error_code"), str) and event["error_code"]:
-            code = as_code(event["error_code"])
         if code is None and event.get("type") == ERROR:
             code = as_code(event["code"]) if isinstance(event.get("code"), str) else ERROR
         found = code or found
     return found
 
 
-_TELLING = frozenset({"error", "databricks_output", "response", "error_code"})
+_EVENT = TELLING | {"response"}
 """Fields of an event that may tell of a failure."""
 
 

@@ -20,8 +20,8 @@ _FORMS = ("text_assessments", "retrieval_assessments", "assessments")
 MOST = 100
 """Ratings of one request that are read."""
 
-_NAME = re.compile(r"[\w.:/-]{1,80}")
-_LABEL = re.compile(r"(?!.*\d{4})[\w.:/-]{1,40}")
+_NAME = re.compile(r"[\w.:/-]{1,80}", re.ASCII)
+_LABEL = re.compile(r"(?!.*\d{4})[\w.:/-]{1,40}", re.ASCII)
 """A category. What is longer, has more than three words or a number of four digits may be a text."""
 
 LABEL_WORDS = 3
@@ -94,7 +94,7 @@ def _is_feedback(record: Any) -> bool:
     """Whether a record rates an answer. ``assessments`` alone may as well be a field of a chatbot: it needs an id."""
     if not isinstance(record, dict):
         return False
-    if any(record.get(name) is not None for name in _FORMS[:2]):
+    if any(isinstance(record.get(name), list | dict) for name in _FORMS[:2]):
         return True
     assessments = record.get("assessments")
     return isinstance(assessments, list) and any(_rated(one) for one in (record, *assessments[:1]))

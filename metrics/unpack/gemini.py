@@ -31,25 +31,62 @@ def _request(body: Any) -> Call | None:
 
 def _answer(body: Any) -> Answer | None:
     """The first candidate; none where the prompt, or the answer, was blocked."""
-    if not isinstance(body, dict) or not _is_gemini(body):
+    if not _is_gemini(body):
         return None
     text, finish = _candidate(body)
     return Answer(text, finish or _blocked(body), _usage(body), body.get("error"))
 
 
-def _is_gemini(body: Any) -> bool:
-    return (
-        isinstance(body, dict)
-        and any(
-            name in body
-            for name in ("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata")
-        )
-        and not isinstance(body.get("content"), str | list)
+_OWN = frozenset(
+    (
+        *("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata", "modelVersion"),
+        *("model_version", "responseId", "response_id", "createTime", "create_time", "error", "type", "parsed"),
+        *("sdkHttpResponse", "sdk_http_response", "modelStatus", "model_status", "metadata", "model"),
+        *("automaticFunctionCallingHistory", "automatic_function_calling_history"),
     )
+)
+"""Fields of an answer; beside others, ``candidates`` and ``usage_metadata`` may be anybody's."""
+
+_OF_A_CANDIDATE = frozenset(
+    (
+        *("index", "finishReason", "finish_reason", "finishMessage", "finish_message", "safetyRatings"),
+        *("safety_ratings", "citationMetadata", "citation_metadata", "groundingMetadata", "grounding_metadata"),
+        *("groundingAttributions", "tokenCount", "token_count", "avgLogprobs", "avg_logprobs", "logprobsResult"),
+        *("logprobs_result", "urlContextMetadata", "url_context_metadata", "content", "metadata", "retrievalMetadata"),
+    )
+)
+"""Fields of a candidate that says nothing."""
+
+_OLDER = ("text", "output")
+"""Where a candidate has its text in older protocols: MLflow's gateway, PaLM."""
+
+
+def _is_gemini(body: Any) -> bool:
+    if not isinstance(body, dict) or _TELLING.isdisjoint(body):
+        return False
+    candidates = body.get("candidates")
+    if not candidates:
+        return _OWN.issuperset(body)
+    return isinstance(candidates, list) and all(map(_is_candidate, candidates[:BEGINNING]))
+
+
+_TELLING = frozenset(("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata"))
+
+
+def _is_candidate(one: Any) -> bool:
+    if not isinstance(one, dict):
+        return False
+    if isinstance(one.get("content"), dict):
+        content = one["content"]
+        return not content or any(name in content for name in ("parts", "role", "text"))
+    if isinstance(one.get("message"), dict) or any(isinstance(one.get(name), str) for name in _OLDER):
+        return True
+    return one.get("content") is None and bool(one) and _OF_A_CANDIDATE.issuperset(one)
 
 
 def _usage(body: dict[str, Any]) -> Any:
-    return body.get("usageMetadata", body.get("usage_metadata"))
+    usage = body.get("usageMetadata", body.get("usage_metadata"))
+    return body.get("metadata") if usage is None else usage
 
 
 def _blocked(body: dict[str, Any]) -> Any:
@@ -59,23 +96,18 @@ def _blocked(body: dict[str, Any]) -> Any:
 
 def _candidate(body: dict[str, Any]) -> tuple[str | None, Any]:
     """Text and finish reason of the candidate with index 0, which may have none."""
-    candidates = body.get("candidates")
-    if candidates is None:
-        return None, None
-    if not isinstance(candidates, list):
-        raise UnreadableError
-    first = next(
-        (one for one in candidates if isinstance(one, dict) and one.get("index") in (None, 0)),
-        None if not candidates or isinstance(candidates[0], dict) else candidates[0],
-    )
+    first = next((one for one in body.get("candidates") or () if one.get("index") in (None, 0)), None)
     if first is None:
         return None, None
-    if not isinstance(first, dict):
-        raise UnreadableError
+    finish = first.get("finishReason", first.get("finish_reason"))
     content = first.get("content")
     if isinstance(content, dict):
-        content = content.get("parts")
-    return messages.content_text(content), first.get("finishReason", first.get("finish_reason"))
+        return messages.content_text(content["parts"] if "parts" in content else content.get("text")), finish
+    if isinstance(first.get("metadata"), dict):
+        finish = finish or first["metadata"].get("finish_reason")
+    if isinstance(first.get("message"), dict):
+        return messages.spoken(first["message"]), finish
+    return next((first[name] for name in _OLDER if isinstance(first.get(name), str)), None), finish
 
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
@@ -85,7 +117,7 @@ def _stream(events: list[Any], _call: Call | None) -> Answer | None:
     texts: list[str] = []
     finish = None
     for event in events:
-        if not isinstance(event, dict):
+        if not isinstance(event, dict) or (event.get("candidates") and not _is_gemini(event)):
             raise UnreadableError
         text, reason = _candidate(event)
         finish = reason or _blocked(event) or finish

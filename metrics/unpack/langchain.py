@@ -7,9 +7,10 @@ an ``input`` around what would be one.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
-from metrics.unpack import messages
+from metrics.unpack import failures, messages
 from metrics.unpack.body import Events
 from metrics.unpack.shapes import Answer, Call, Family
 from metrics.unpack.usage import last_counts
@@ -26,7 +27,7 @@ def _answer(body: Any) -> Answer | None:
     if not isinstance(body, dict) or "role" in body or not _is_agents(body):
         return None
     opened = messages.opened(body)
-    return Answer(messages.spoken(opened), _finish(opened), opened.get("usage_metadata"))
+    return Answer(messages.spoken(opened), _finish(opened), _usage(opened))
 
 
 def _is_agents(message: Any) -> bool:
@@ -36,7 +37,16 @@ def _is_agents(message: Any) -> bool:
 def _of_messages(said: list[Any]) -> Answer:
     last = next((one for one in reversed(said) if _is_agents(one)), None)
     opened = messages.opened(last) if isinstance(last, dict) else {}
-    return Answer(messages.last_answered(said), _finish(opened), opened.get("usage_metadata"))
+    return Answer(messages.last_answered(said), _finish(opened), _usage(opened))
+
+
+def _usage(message: dict[str, Any]) -> Any:
+    """Counts of a message: LangChain's own, else the provider's."""
+    usage = message.get("usage_metadata")
+    metadata = message.get("response_metadata")
+    if usage or not isinstance(metadata, dict):
+        return usage
+    return metadata.get("token_usage") or metadata.get("usage")
 
 
 def _finish(message: dict[str, Any]) -> Any:
@@ -62,16 +72,25 @@ def _stream(events: list[Any], call: Call | None) -> Answer | None:
         elif isinstance(event, dict) and (whole or call is None or len(call.inputs) == 1):
             said = _after(event, said)
     if pieces:
-        last = pieces[-1].get("id")
-        texts = [text for piece in pieces if piece.get("id") == last and (text := messages.spoken(piece)) is not None]
+        ids: list[Any] = list(accumulate((piece.get("id") for piece in pieces), lambda before, one: one or before))
+        texts = [
+            text
+            for piece, of in zip(pieces, ids, strict=True)
+            if of == ids[-1] and (text := messages.spoken(piece)) is not None
+        ]
         finish = next((found for piece in reversed(pieces) if (found := _finish(piece)) is not None), None)
-        usage = last_counts(piece.get("usage_metadata") for piece in pieces)
+        usage = last_counts(map(_usage, pieces))
         return Answer("".join(texts) if texts else None, finish, usage)
     if said is not None:
         return _of_messages(said)
-    if strings and all(isinstance(event, str) or (isinstance(event, dict) and "run_id" in event) for event in events):
+    if strings and all(isinstance(event, str) or (isinstance(event, dict) and _beside(event)) for event in events):
         return Answer("".join(strings))
     return None
+
+
+def _beside(event: dict[str, Any]) -> bool:
+    """Whether an event is one of those that LangServe sends beside the answer's: a run's id, or a failure."""
+    return "run_id" in event or failures.told_by_events([event]) is not None or "status_code" in event
 
 
 def _chunk(event: Any) -> dict[str, Any] | None:

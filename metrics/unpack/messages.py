@@ -36,6 +36,12 @@ _ROLES = {
     "aimessagechunk": ASSISTANT,
     "model": ASSISTANT,
     "chatbot": ASSISTANT,
+    "bot": ASSISTANT,
+    "gpt": ASSISTANT,
+    "agent": ASSISTANT,
+    "customer": USER,
+    "client": USER,
+    "end_user": USER,
     "system": SYSTEM,
     "systemmessage": SYSTEM,
     "systemmessagechunk": SYSTEM,
@@ -46,7 +52,9 @@ _ROLES = {
     "function": "function",
     "functionmessage": "function",
 }
-"""Who speaks, by what protocols call them: OpenAI, Anthropic, Gemini (model), LangChain (human, ai, class names)."""
+"""Who speaks, by what protocols call them: OpenAI, Anthropic, Gemini (model), LangChain (human, ai, class names),
+ShareGPT (gpt), Cohere (chatbot).
+"""
 
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -60,6 +68,7 @@ _NO_TEXT = frozenset(
         *("output_audio", "video", "video_url", "input_video", "file", "file_url", "input_file", "document", "media"),
         *("tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "tool-call", "function_call", "functionCall"),
         *("search_result", "container_upload", "compaction", "non_standard", "cachePoint", "source", "citation"),
+        *("input_json_delta", "signature_delta", "citations_delta", "tool_call_chunk", "server_tool_call"),
         *_TOOL_RESULTS,
     )
 )
@@ -175,12 +184,12 @@ def as_json(value: Any) -> str:
 def spoken(message: dict[str, Any]) -> str | None:
     """What an agent's message tells the user: its content, else its refusal, else the transcript of its voice.
 
-    A content that is a JSON object is an answer in JSON.
+    A content that is a JSON object is an answer in JSON; one under another key than ``content`` is read as well.
 
     Raises:
         UnreadableError: The content is of no known form.
     """
-    content = message.get("content")
+    content = message["content"] if "content" in message else _elsewhere(message)
     if isinstance(content, dict) and content:
         texts, unknown = _texts(content, _DEPTH)
         text = as_json(content) if unknown else "".join(texts) if texts else None
@@ -193,7 +202,43 @@ def spoken(message: dict[str, Any]) -> str | None:
     audio = message.get("audio")
     if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
         return str(audio["transcript"])
+    more = message.get("additional_kwargs")  # where langchain-openai has a refusal
+    if isinstance(more, dict) and isinstance(more.get("refusal"), str) and more["refusal"]:
+        return str(more["refusal"])
     return text
+
+
+_CONTENTS = ("parts", "text", "blocks", "value", "items", "message")
+"""Where messages have their content if not in ``content``: Gemini, LlamaIndex (blocks), ShareGPT (value)."""
+
+_WITHOUT = frozenset(
+    (
+        *("role", "type", "id", "name", "status", "index", "object", "author", "from", "sender", "recipient", "weight"),
+        *("refusal", "audio", "annotations", "tool_calls", "tool_call_id", "call_id", "function_call", "arguments"),
+        *("output", "reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images"),
+        *("additional_kwargs", "response_metadata", "usage_metadata", "invalid_tool_calls", "example", "metadata"),
+        *("provider_specific_fields", "tool_plan", "citations", "attachments", "files", "created_at", "timestamp"),
+        *("prefix", "context", "usage", "model", "stop_reason", "finish_reason", "phase", "tool_call_chunks"),
+        "chunk_position",
+    )
+)
+"""Fields of a message that say nothing by themselves."""
+
+
+def _elsewhere(message: dict[str, Any]) -> Any:
+    """The content of a message that has no ``content``; None where it says nothing.
+
+    Raises:
+        UnreadableError: It has a text, or what may hold one, in a field of which nothing is known.
+    """
+    for key in _CONTENTS:
+        if message.get(key) is not None:
+            return message[key]
+    if not _WITHOUT.issuperset(message) and not (message.get("tool_calls") or message.get("function_call")):
+        for key, value in message.items():
+            if key not in _WITHOUT and not key.endswith("_id") and isinstance(value, str | list | dict) and value:
+                raise UnreadableError
+    return None
 
 
 def opened(message: Any) -> Any:
@@ -213,12 +258,26 @@ def role_of(message: dict[str, Any]) -> str | None:
 
     None where it names nobody. The ``type`` of a message that is no role is what it is: an item of another kind.
     """
-    role = message.get("role")
-    if not isinstance(role, str):
+    role = _named(message)
+    if role is None:
         role = message.get("type")
         if not isinstance(role, str) or role in ("message", "chat", "data"):
             return None
     return _ROLES.get(role) or _ROLES.get(role.lower(), role)
+
+
+def _named(message: dict[str, Any]) -> str | None:
+    """The role that a message names, as it words it: ``role``, ``author`` (also with a role of its own), ``from``."""
+    role = message.get("role")
+    if isinstance(role, str):
+        return role
+    for key in ("author", "from", "sender"):
+        found = message.get(key)
+        if isinstance(found, dict):
+            found = found.get("role")
+        if isinstance(found, str) and found.lower() in _ROLES:
+            return found
+    return None
 
 
 def _message(message: Any) -> tuple[str | None, str | None, Any]:
@@ -232,9 +291,9 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
     if isinstance(message, dict):
         if "content" not in message:
             message = opened(message)
-        named = message.get("role")
+        named = _named(message)
         role = role_of(message)
-        if isinstance(named, str):
+        if named is not None:
             shown: str | None = "assistant" if named == "model" else named
         else:
             shown = role
@@ -242,9 +301,11 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
             return shown, role, message["content"]
         if role in _TEXT_ITEMS:  # a user's part in a message's place
             return USER, USER, message.get("text")
-        for key in ("parts", "text", "message"):
+        for key in _CONTENTS:
             if message.get(key) is not None:
                 return shown, role, message[key]
+        if role == USER:
+            _elsewhere(message)
         return shown, role if role is not None or _NO_TEXT_MESSAGE & message.keys() else _UNKNOWN, None
     if isinstance(message, str):
         return USER, USER, message
@@ -262,7 +323,13 @@ _NO_TEXT_MESSAGE = {"tool_calls", "tool_call_id", "call_id", "output", "argument
 
 _UNKNOWN = "unknown"
 
-_ITEMS = ("message", "reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython")
+_ITEMS = frozenset(
+    (
+        *("message", "reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython"),
+        *("document", "documents", "context", "control", "data", "observation", "environment", "knowledge", "memory"),
+    )
+)
+"""Kinds of items, and roles, that are known not to be the user's."""
 
 
 def _is_known(role: str | None) -> bool:
@@ -278,21 +345,16 @@ def is_item(kind: str) -> bool:
 _SAID = frozenset(_ROLES.values())
 
 
-def _is_tool_results(content: Any) -> bool:
-    """Whether a content has nothing but what tools gave back."""
-    if not isinstance(content, list) or not content:
-        return False
-    found = False
-    for part in content:
-        if not isinstance(part, dict):
-            return False
-        if str(part.get("type")) in _TOOL_RESULTS or any(
-            key in part for key in ("toolResult", "functionResponse", "function_response")
-        ):
-            found = True
-        elif "cachePoint" not in part and not str(part.get("type")).endswith("_tool_result"):
-            return False
-    return found
+def _is_tool_result(content: Any) -> bool:
+    """Whether a content without a text has what a tool gave back: the user said nothing then, whatever is beside it."""
+    return isinstance(content, list) and any(
+        isinstance(part, dict)
+        and (
+            str(part.get("type")) in _TOOL_RESULTS
+            or any(key in part for key in ("toolResult", "functionResponse", "function_response"))
+        )
+        for part in content
+    )
 
 
 def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
@@ -325,16 +387,17 @@ def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
             entry["content"] = text
         found.messages.append(entry)
         if role == USER or (role is None and text is not None):
-            if isinstance(content, list) and _is_tool_results(content):
+            if not text and _is_tool_result(content):
                 continue
             found.prompt = text
             found.turn += 1
+            unknown = False
         elif role == SYSTEM:
             if text is not None:
                 found.system.append(text)
         elif role not in _SAID:
             unknown |= not _is_known(role)
-    if unknown and not found.turn:  # nobody knows whether the user said it
+    if unknown:  # nobody knows whether the user said it, and nothing after it
         raise UnreadableError
     return found
 
@@ -371,23 +434,30 @@ def looks_like_messages(value: Any) -> bool:
 
 def said_by(message: Any) -> str | None:
     """Who speaks; None where it is no message, or names nobody."""
+    if isinstance(message, list) and len(message) == 2 and isinstance(message[0], str):
+        return _ROLES.get(message[0].lower())
     return role_of(opened(message)) if isinstance(message, dict) else None
 
 
 def last_answered(messages: list[Any]) -> str | None:
-    """What the agent's last message says; the last message's where none is marked as the agent's.
+    """What the agent says last, after the user's last message; where no message is marked as the agent's, the last one.
+
+    None where nothing was answered.
 
     Raises:
         UnreadableError: It is of no known form.
     """
-    last = next((one for one in reversed(messages) if said_by(one) == ASSISTANT), None)
-    if last is None:
-        last = messages[-1] if messages else None
-    if last is None:
-        return None
-    if isinstance(last, dict):
-        message = opened(last)
-        if "content" not in message and isinstance(message.get("parts"), list):
-            return content_text(message["parts"])
-        return spoken(message)
-    return content_text(_message(last)[2])
+    unmarked = None
+    for one in reversed(messages):
+        who = said_by(one)
+        if who == ASSISTANT:
+            return _spoken(one)
+        if who == USER:
+            break
+        if unmarked is None and who not in _SAID:
+            unmarked = one
+    return None if unmarked is None else _spoken(unmarked)
+
+
+def _spoken(message: Any) -> str | None:
+    return spoken(opened(message)) if isinstance(message, dict) else content_text(_message(message)[2])

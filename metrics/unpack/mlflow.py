@@ -6,6 +6,7 @@ Source: MLflow, "Deploy MLflow models" (``dataframe_split``, ``dataframe_records
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 from metrics.unpack import messages
@@ -14,10 +15,19 @@ from metrics.unpack.openai import limited
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
-__all__ = ["CHAT_AGENT", "SCORING", "SPLIT_CHAT", "inputs_of", "record_of"]
+__all__ = ["ANSWER_FIELDS", "CHAT_AGENT", "SCORING", "SPLIT_CHAT", "has_answer", "inputs_of", "record_of"]
 
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 """What custom models call what they are asked, in the order in which they are looked at."""
+
+ANSWER_FIELDS = (
+    *("result", "answer", "output_text", "output", "response", "generated_text", "text"),
+    *("completion", "generation"),
+)
+"""What custom models call what they answer, in the order in which they are looked at."""
+
+_SYSTEM = ("system", "system_prompt", "system_instruction", "instructions")
+"""What custom models call the system's text."""
 
 _DEPTH = 4
 """Envelopes around an input that are opened."""
@@ -60,10 +70,11 @@ def _table_rows(table: dict[str, Any]) -> list[Any]:
     if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise UnreadableError
     limited(rows)
-    places = {name: at for at, name in reversed(list(enumerate(names))) if isinstance(name, str)}
+    columns = {name: at for at, name in reversed(list(enumerate(names))) if isinstance(name, str)}
+    places = [(at, name) for name, at in sorted(columns.items(), key=lambda column: column[1])]
     found: list[Any] = []
     for row in rows:
-        record = {name: row[at] for name, at in places.items() if at < len(row)}
+        record = {name: row[at] for at, name in takewhile(lambda place: place[0] < len(row), places)}  # noqa: B023
         if len(row) == 1 and isinstance(row[0], str) and record_of(record) is None:
             record = {"text": row[0]}
         found.append(record)
@@ -82,9 +93,12 @@ def _columns(given: dict[str, Any]) -> list[Any] | None:
         name = next((name for name in PROMPT_FIELDS if name in listed), None)
     if name is None:
         return None
-    others = {key: values for key, values in listed.items() if key not in PROMPT_FIELDS}
-    rows = ({key: values[i] for key, values in others.items() if i < len(values)} for i in range(len(listed[name])))
-    return [row | {name: value} for row, value in zip(rows, limited(listed[name]), strict=True)]
+    rows = [{name: value} for value in limited(listed[name])]
+    for key, values in listed.items():
+        if key not in PROMPT_FIELDS and key != name:
+            for row, value in zip(rows, values, strict=False):
+                row[key] = value
+    return rows
 
 
 def inputs_of(records: list[Any]) -> list[Input]:
@@ -112,7 +126,7 @@ def record_of(record: Any, depth: int = _DEPTH) -> Input | None:
     said = record.get("messages")
     if isinstance(said, str):
         said = [said]
-    if isinstance(said, list):
+    if isinstance(said, list) and (said or not any(isinstance(record.get(name), str) for name in PROMPT_FIELDS)):
         found = messages.chat(said, system=record.get("system"))
     elif _is_items(record.get("input")):
         found = messages.chat(record["input"])
@@ -136,13 +150,19 @@ def record_of(record: Any, depth: int = _DEPTH) -> Input | None:
                 break
         if text is None and inner is None:
             return None
-        found = inner or messages.text_input(text)
+        system = next((record[name] for name in _SYSTEM if isinstance(record.get(name), str) and record[name]), None)
+        found = inner or (messages.text_input(text) if system is None else messages.chat([text], system=system))
     found.end_user, found.conversation_id = person(record)
     return found
 
 
 def _is_items(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(one, dict) and isinstance(one.get("role"), str) for one in value)
+    """Whether a value is a list of messages, as objects with a role or as pairs."""
+    return isinstance(value, list) and any(
+        isinstance(one, list) if not isinstance(one, dict) else isinstance(one.get("role"), str)
+        for one in value
+        if messages.said_by(one) is not None
+    )
 
 
 def _split_request(body: Any) -> Call | None:
@@ -163,9 +183,14 @@ def _agent_answer(body: Any) -> Answer | None:
     if not said:
         return None
     text = messages.last_answered(said)
-    if text is None and not any(messages.said_by(one) == messages.ASSISTANT for one in said):
+    if text is None and (has_answer(body) or not messages.looks_like_messages(said)):
         return None
     return Answer(text, body.get("finish_reason"), body.get("usage"))
+
+
+def has_answer(body: dict[str, Any]) -> bool:
+    """Whether an object has a field that is named as custom models name their answers, with something in it."""
+    return any(isinstance(body.get(name), str | dict | list) and body[name] for name in ANSWER_FIELDS)
 
 
 def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:
@@ -173,7 +198,7 @@ def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:
     if not any(_agent_delta(event) for event in events[:BEGINNING]):
         return None
     pieces: list[tuple[Any, str]] = []
-    finish = None
+    finish = of = None
     for event in events:
         if not isinstance(event, dict):
             raise UnreadableError
@@ -181,8 +206,9 @@ def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:
         finish = event.get("finish_reason") or finish
         if delta and delta.get("role", messages.ASSISTANT) == messages.ASSISTANT:
             text = messages.spoken(delta)
+            of = delta.get("id") or of  # a piece without an id goes on with the message before it
             if text is not None:
-                pieces.append((delta.get("id"), text))
+                pieces.append((of, text))
     last = pieces[-1][0] if pieces else None
     text = "".join([piece for of, piece in pieces if of == last]) if pieces else None
     return Answer(text, finish, last_counts(event.get("usage") for event in events))

@@ -19,7 +19,7 @@ def as_id(value: Any) -> str | None:
     return str(value) if type(value) is int else None
 
 
-_WORD = re.compile(r"[\w.:/@-]{1,128}")
+_WORD = re.compile(r"[\w.:/@-]{1,128}", re.ASCII)
 
 
 def as_word(value: Any) -> str | None:

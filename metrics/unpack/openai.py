@@ -11,11 +11,10 @@ from typing import Any
 
 from metrics.unpack import messages
 from metrics.unpack.body import Events
-from metrics.unpack.failures import failed_finish
 from metrics.unpack.shapes import BEGINNING, MAX_INPUTS, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
-__all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "RESPONSES", "token_inputs"]
+__all__ = ["CHAT", "COMPLETIONS", "RESPONSES", "token_inputs"]
 
 _MESSAGE_ITEM = "message"
 
@@ -27,11 +26,15 @@ def _chat_request(body: Any) -> Call | None:
     said = body.get("messages")
     if said and isinstance(said, str | dict):
         said = [said]
-    if not isinstance(said, list):
+    if not isinstance(said, list) or (not said and any(isinstance(body.get(name), str) for name in _ASKED)):
         return None
     if said and all(isinstance(one, list) and one and isinstance(one[0], dict) for one in said):
         return Call([messages.chat(one) for one in limited(said)])  # LangChain: several conversations
     return Call([messages.chat(said, system=body.get("system"))])
+
+
+_ASKED = ("query", "question", "prompt", "input")
+"""Fields that hold the prompt where ``messages``, a history, has nothing."""
 
 
 def limited(values: list[Any]) -> list[Any]:
@@ -57,18 +60,21 @@ def _choices_answer(body: Any) -> Answer | None:
         return None
     choice = first_choice(choices)
     if choice is None:
-        return Answer(usage=_usage(body))
+        return Answer(usage=_usage(body)) if _is_bare(body) else None
     answer = _choice(choice)
     if answer is not None:
         answer.usage = _usage(body)
     return answer
 
 
-_OTHER_ANSWERS = ("predictions", "output", "content", "messages", "candidates", "message", "result", "answer")
+_OTHER_ANSWERS = (
+    *("predictions", "output", "content", "messages", "candidates", "message", "result", "answer"),
+    *("output_text", "response", "generated_text", "text"),
+)
 
 
 def _is_bare(body: dict[str, Any]) -> bool:
-    return all(body.get(name) is None for name in _OTHER_ANSWERS)
+    return not any(body.get(name) for name in _OTHER_ANSWERS)
 
 
 def _usage(body: dict[str, Any]) -> Any:
@@ -96,16 +102,26 @@ def _index(choice: dict[str, Any]) -> int:
 def _choice(choice: Any) -> Answer | None:
     if not isinstance(choice, dict):
         return None
-    finish = choice.get("finish_reason")
-    error = choice.get("error") or (finish if failed_finish(finish) else None)
+    finish, error = choice.get("finish_reason"), choice.get("error")
     message = choice.get("message")
     if isinstance(message, dict):
         return Answer(messages.spoken(message), finish, error=error)
-    if isinstance(choice.get("text"), str):
-        return Answer(choice["text"], finish, error=error)
-    if "delta" in choice or (finish is None and not error):
+    for text in (choice.get("text"), message):
+        if isinstance(text, str):
+            return Answer(text, finish, error=error)
+    if "delta" in choice or (finish is None and not error) or not _NOTHING_SAID.issuperset(choice):
         return None
     return Answer(None, finish, error=error)  # filtered, or failed before it began
+
+
+_NOTHING_SAID = frozenset(
+    (
+        *("index", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop", "logprobs", "error"),
+        *("content_filter_results", "content_filter_result", "content_filter_offsets", "message", "text", "seed"),
+        *("finish_details", "token_ids", "prompt_token_ids", "usage", "moderation", "routed_experts", "hidden_states"),
+    )
+)
+"""Fields of a choice that says nothing."""
 
 
 def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | None:
@@ -116,6 +132,7 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
     pieces: list[str] = []
     places: list[int] = []
     others: list[str] = []
+    wholes: list[str] = []
     usages: list[Any] = []
     finish = error = None
     first = 0 if several else _lowest_index(events)
@@ -124,13 +141,14 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
             raise UnreadableError
         if "usage" in event or "x_groq" in event:
             usages.append(_usage(event))
-        for choice in event.get("choices") or ():
+        for place, choice in enumerate(event.get("choices") or ()):
             if not isinstance(choice, dict):
                 raise UnreadableError
             get = choice.get
-            at = get("index")
-            if at != first and not several and type(at) is int:
+            if get("index") != first and not several and not _is_index(choice, place, first):
                 continue
+            if "usage" in choice:
+                usages.append(choice["usage"])
             finish = get("finish_reason") or finish
             error = get("error") or error
             delta = get("delta")
@@ -138,24 +156,24 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
                 text = delta.get("content")
                 if not text or len(delta) > 1:
                     others += _beside(delta)
+                    text = delta.get("text") if text is None else text
             else:
-                text = _whole(choice, begun=bool(pieces))
+                text = _undivided(choice, wholes)
+            if text is not None and not isinstance(text, str):
+                text = messages.content_text(text)
             if text is None:
                 continue
-            if not isinstance(text, str):
-                text = messages.content_text(text)
-                if text is None:
-                    continue
             pieces.append(text)
             if several:
                 places.append(_index(choice))
     usage = last_counts(usages)
-    error = error or (finish if failed_finish(finish) else None)
     if several:
         assert call is not None
         texts = _by_prompt(zip(places, pieces, strict=True), len(call.inputs))
         return [Answer(text, finish, usage, error) for text in texts]
     said = "".join(pieces) if pieces else None
+    if wholes:
+        said = _whole(said, wholes)
     return Answer(said or "".join(others) or said, finish, usage, error)
 
 
@@ -166,12 +184,41 @@ def _beside(delta: dict[str, Any]) -> list[str]:
     return [found] if isinstance(found, str) else []
 
 
-def _whole(choice: dict[str, Any], *, begun: bool) -> Any:
-    """A piece of a text completion; or the whole message, with which some servers end a stream, if nothing was said."""
+def _is_index(choice: dict[str, Any], place: int, first: int) -> bool:
+    """Whether a choice is the one that counts: by its index, also as text; by its place where it has none."""
+    index = choice.get("index")
+    return place == first if index is None else type(index) is not int and str(index) == str(first)
+
+
+def _undivided(choice: dict[str, Any], wholes: list[str]) -> Any:
+    """The text of a choice without a delta: a piece of a text completion; a message's goes to ``wholes``."""
+    if isinstance(choice.get("message"), dict):
+        text = messages.spoken(choice["message"])
+        wholes += [] if text is None else [text]
+        return None
+    if isinstance(choice.get("messages"), list):
+        return _on_your_data(choice["messages"])
     text = choice.get("text")
-    if text is None and isinstance(choice.get("message"), dict) and not begun:
-        return messages.spoken(choice["message"])
     return text if isinstance(text, str) else None
+
+
+def _whole(said: str | None, wholes: list[str]) -> str:
+    """What the messages in a stream come to: some servers end it with the whole message, others send it in pieces."""
+    before = "".join(wholes[:-1]) if said is None else said
+    if wholes[-1].startswith(before):
+        return wholes[-1]
+    return before + wholes[-1] if said is None else said
+
+
+def _on_your_data(said: list[Any]) -> str | None:
+    """A piece as Azure OpenAI On Your Data's first version had it: messages with deltas, the tool's among them."""
+    deltas = [one["delta"] for one in said if isinstance(one, dict) and isinstance(one.get("delta"), dict)]
+    texts = [
+        delta["content"]
+        for delta in deltas
+        if isinstance(delta.get("content"), str) and delta.get("role", messages.ASSISTANT) == messages.ASSISTANT
+    ]
+    return "".join(texts) if texts else None
 
 
 def _lowest_index(events: list[Any]) -> int:
@@ -201,7 +248,7 @@ def _is_chunk(event: Any, *, streamed: bool) -> bool:
     if not choices:
         return "usage" in event or "prompt_filter_results" in event
     choice = choices[0]
-    return isinstance(choice, dict) and ("delta" in choice or (streamed and "text" in choice))
+    return isinstance(choice, dict) and ("delta" in choice or (streamed and ("text" in choice or "message" in choice)))
 
 
 _MOST_CHOICES = 100_000
@@ -284,8 +331,11 @@ def _responses_request(body: Any) -> Call | None:
 
     Only a message is said by somebody: reasoning, a call and its output have their type in the role's place.
     """
-    if not isinstance(body, dict) or "input" not in body:
+    if not isinstance(body, dict):
         return None
+    if "input" not in body:
+        prompt = body.get("prompt")  # one of the project's own, whose text the log does not have
+        return Call([Input(messages=[])]) if isinstance(prompt, dict) and isinstance(prompt.get("id"), str) else None
     given, system = body["input"], body.get("instructions")
     if isinstance(given, str):
         if any(isinstance(body.get(name), str) for name in ("query", "question", "prompt")):
@@ -331,7 +381,8 @@ def _failed(response: dict[str, Any]) -> Any:
 def _status(response: dict[str, Any]) -> Any:
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
-    return reason or response.get("status") or response.get("finish_reason")
+    status = response.get("status")
+    return reason or (status if status not in ("in_progress", "queued") else None) or response.get("finish_reason")
 
 
 def items_text(items: Iterable[Any]) -> str | None:
@@ -393,13 +444,31 @@ def _response_events(events: list[Any], _call: Call | None) -> Answer | None:
     return Answer(text, finish, usage, error)
 
 
-def is_embeddings(body: Any) -> bool:
-    """Whether an answer is the vectors that were asked for."""
-    data = body.get("data") if isinstance(body, dict) else None
-    return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and data[0].get("object") == "embedding"
+def vectors(body: Any) -> list[Any] | None:
+    """The vectors that were asked for, one per input; None where an answer is none.
+
+    ``data`` of embeddings (OpenAI), ``embeddings`` (Ollama, Cohere; Gemini with ``values`` in each) or one
+    ``embedding``.
+    """
+    if not isinstance(body, dict):
+        return None
+    data = body.get("data")
+    if isinstance(data, list) and data and isinstance(data[0], dict) and data[0].get("object") == "embedding":
+        return data
+    found = body.get("embeddings")
+    if isinstance(found, dict):  # Cohere, by type
+        found = next(iter(found.values()), None)
+    if isinstance(found, list) and found and _vector(found[0]):
+        return found
+    return [body["embedding"]] if _vector(body.get("embedding")) else None
+
+
+def _vector(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = value.get("values")
+    return isinstance(value, list) and bool(value) and isinstance(value[0], int | float)
 
 
 CHAT = Family("OpenAI chat", _chat_request, _choices_answer, _chunks)
 COMPLETIONS = Family("OpenAI completions", _completion_request)
 RESPONSES = Family("OpenAI Responses", _responses_request, _output_answer, _response_events)
-EMBEDDINGS = Family("OpenAI embeddings")

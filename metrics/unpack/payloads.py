@@ -33,10 +33,10 @@ from metrics.unpack.openai import (
     CHAT,
     COMPLETIONS,
     RESPONSES,
-    is_embeddings,
     limited,
     several_completions,
     token_inputs,
+    vectors,
 )
 from metrics.unpack.reasoning import without_reasoning
 from metrics.unpack.shapes import Answer, Call, Family, Input, UnreadableError, fingerprint
@@ -123,10 +123,10 @@ def unpack(
 def _unpack(
     request: bytes | None, response: bytes | None, *, ok: bool, settings: UnpackSettings, known: Sequence[Family]
 ) -> Unpacked:
-    asked = _parsed(request, parse, _protocol_call, known)
+    asked = _parsed(request, parse, _known_call, known)
     if asked.body is not None and (rated := ratings(asked.body)) is not None:
-        return Unpacked(ratings=rated)
-    told = _parsed(response, parse_response, _protocol_answer, known)
+        return Unpacked(ratings=rated if ok else [])  # what the endpoint refused was not given
+    told = _parsed(response, parse_response, _known_answer, known)
     call = None
     if asked.is_there and not asked.problem:
         try:
@@ -154,7 +154,7 @@ def _unpack(
                 return _refused(found, error.reason, "response", told.body)
             answers = [Answer(error=code)]
         found.error_code = _first_code(answers)
-        if found.kind == "chat" and is_embeddings(told.body):
+        if found.kind == "chat" and vectors(told.body) is not None:
             found.kind = "embedding"
         if call and found.error_code is None and len(call.inputs) != len(answers):
             found.reason, found.detail = "length_mismatch", f"{len(call.inputs)} inputs, {len(answers)} outputs"
@@ -167,10 +167,12 @@ def _unpack(
 
 
 def _first_code(answers: list[Answer]) -> str | None:
-    """The code of the first answer that is a failure."""
+    """The code of the first answer that is a failure: of its error, else of why it stopped."""
     for answer in answers:
         if answer.error and (code := failures.error_code(answer.error)) is not None:
             return failures.as_code(code)
+        if failures.failed_finish(answer.finish_reason):
+            return failures.as_code(answer.finish_reason)
     return None
 
 
@@ -192,36 +194,39 @@ class _Payload:
     problem: str | None = None
 
 
-def _parsed(
-    data: bytes | None,
-    read: Callable[[bytes], Any],
-    is_known: Callable[[Any, Sequence[Family]], Any],
-    known: Sequence[Family],
-) -> _Payload:
+_IsKnown = Callable[[Any, Sequence[Family]], Any]
+
+
+def _parsed(data: bytes | None, read: Callable[[bytes], Any], is_known: _IsKnown, known: Sequence[Family]) -> _Payload:
     """A payload parsed; JSON that was encoded twice is opened where what it holds is known."""
     if data is None:
         return _Payload(is_there=False)
-    found = _Payload(is_there=True)
     try:
-        found.body = read(data)
-        if isinstance(found.body, str) and found.body.lstrip().startswith(("{", "[", "data:", "event:")):
-            inner = read(found.body.encode("utf-8", "replace"))
-            if isinstance(inner, dict | list) and is_known(inner, known):
-                found.body = inner
+        body = read(data)
     except UnreadableError as error:
-        if found.body is None:
-            found.problem = error.reason
-    return found
+        return _Payload(is_there=True, problem=error.reason)
+    if isinstance(body, str) and body.lstrip().startswith(("{", "[", "data:", "event:")):
+        body = _opened(body, read, is_known, known) or body
+    return _Payload(is_there=True, body=body)
+
+
+def _opened(text: str, read: Callable[[bytes], Any], is_known: _IsKnown, known: Sequence[Family]) -> Any:
+    """What a text holds as JSON, where that is known; else None: it is a text."""
+    try:
+        inner = read(text.encode("utf-8", "replace"))
+    except UnreadableError:
+        return None
+    return inner if isinstance(inner, dict | list) and is_known(inner, known) else None
 
 
 def _protocols(known: Sequence[Family]) -> list[Family]:
     return [family for family in known if family is not CUSTOM]
 
 
-def _protocol_call(body: Any, known: Sequence[Family]) -> Call | None:
-    """What a protocol makes of a request that was encoded twice; None: it is a text."""
+def _known_call(body: Any, known: Sequence[Family]) -> Call | None:
+    """What a request is that was encoded twice; None: it is a text. Of a list only protocols know enough."""
     try:
-        return _read_request(body, None, _protocols(known))
+        return _read_request(body, None, known if isinstance(body, dict) else _protocols(known))
     except UnreadableError:
         return None
 
@@ -243,7 +248,7 @@ def _read_request(body: Any, told: Any, known: Sequence[Family]) -> Call:
     Raises:
         UnreadableError: No family knows it, or it can't be read.
     """
-    if isinstance(body, dict) and isinstance(body.get("input"), list) and is_embeddings(told):
+    if isinstance(body, dict) and isinstance(body.get("input"), list) and vectors(told) is not None:
         ids = token_inputs(body["input"])
         if ids is not None:
             return Call(ids)
@@ -262,20 +267,20 @@ def _read_response(body: Any, call: Call | None, known: Sequence[Family]) -> lis
     """
     if isinstance(body, list):
         return _read_list(body, call, known)
-    if is_embeddings(body):
-        return [Answer(usage=body.get("usage")) for _ in limited(body["data"])]
+    embedded = vectors(body)
+    if embedded is not None:
+        return [Answer(usage=body.get("usage") or body) for _ in limited(embedded)]
     if isinstance(body, dict) and body.get("predictions") is not None:
         given = body["predictions"]
         answers = [_answer(one, known) for one in limited(given if isinstance(given, list) else [given])]
         if len(answers) == 1 and isinstance(body.get("usage"), dict):
             answers[0].usage = body["usage"]
+        _tell(answers, failures.told_by(body))
         return answers
     prompts = len(call.inputs) if call and call.kind == "completion" else 1
     if prompts > 1 and isinstance(body, dict) and isinstance(body.get("choices"), list):
         several = several_completions(body, prompts)
-        code = failures.told_by(body)
-        for answer in several:
-            answer.error = code or answer.error
+        _tell(several, failures.told_by(body))
         return several
     try:
         return [_answer(body, known)]
@@ -310,18 +315,22 @@ def _stream(events: list[Any], call: Call | None, known: Sequence[Family]) -> li
         found = family.stream(events, call) if family.stream else None
         if found is not None:
             answers = [found] if isinstance(found, Answer) else found
-            code = failures.told_by_events(events)
-            if code is not None:
-                for answer in answers:
-                    answer.error = code
+            _tell(answers, failures.told_by_events(events))
             return answers
     return None
 
 
-def _protocol_answer(body: Any, known: Sequence[Family]) -> Any:
-    """What a protocol makes of a body that was encoded twice; None: it is a text."""
+def _tell(answers: list[Answer], code: str | None) -> None:
+    """The failure that the whole of an answer tells of is that of all its parts."""
+    if code is not None:
+        for answer in answers:
+            answer.error = code
+
+
+def _known_answer(body: Any, known: Sequence[Family]) -> list[Answer] | None:
+    """What an answer is that was encoded twice; None: it is a text. Of a list only protocols know enough."""
     try:
-        return _read_response(body, None, _protocols(known))
+        return _read_response(body, None, known if isinstance(body, dict) else _protocols(known))
     except UnreadableError:
         return None
 
@@ -334,11 +343,15 @@ def _answer(value: Any, known: Sequence[Family], *, null: bool = True) -> Answer
     """
     if value is None and null:
         return Answer()
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = _opened(value, parse, _known_answer, _protocols(known)) or value
     for family in known:
         found = family.answer(value) if family.answer else None
         if found is not None:
-            if isinstance(value, dict) and ("error" in value or "databricks_output" in value):
-                found.error = failures.told_by(value) or found.error
+            if isinstance(value, dict):
+                # A code of its own is a failure's where nothing was said.
+                told = failures.instead if found.text is None and "code" in value else failures.told_by
+                found.error = told(value) or found.error
             return found
     if isinstance(value, list) and len(value) == 1:
         return _answer(value[0], known, null=null)

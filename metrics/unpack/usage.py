@@ -11,15 +11,25 @@ __all__ = ["Tokens", "last_counts", "tokens"]
 MOST = 2**31 - 1
 """A larger number is no count."""
 
-_INPUT = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "prompt_eval_count", "inputTokenCount")
-_OUTPUT = ("completion_tokens", "output_tokens", "outputTokens", "eval_count", "generated_tokens", "outputTokenCount")
-_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
+_INPUT = (
+    *("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "prompt_eval_count", "inputTokenCount"),
+    *("prompt_token_count", "inputTextTokenCount"),
+)
+_OUTPUT = (
+    *("completion_tokens", "output_tokens", "outputTokens", "eval_count", "generated_tokens", "outputTokenCount"),
+    *("generation_token_count",),
+)
+_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count")
+_CANDIDATES = ("candidatesTokenCount", "candidates_token_count")
+_THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
+_TOOLS = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
+_CONTENT = ("cachedContentTokenCount", "cached_content_token_count", "prompt_cache_hit_tokens", "cached_tokens")
 _READ = ("cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount")
 _WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _CACHED = ("cached_tokens", "cache_read", "cached_tokens_internal")
 _CREATED = ("cache_creation_tokens", "cache_write_tokens", "cache_creation")
-_INCLUSIVE = ("prompt_tokens", "promptTokenCount", "prompt_eval_count")
+_INCLUSIVE = ("prompt_tokens", "promptTokenCount", "prompt_token_count", "prompt_eval_count")
 """Names of an input count that has the cached tokens in it; under others they are beside it (Anthropic, Bedrock)."""
 
 
@@ -58,14 +68,16 @@ def tokens(usage: Any) -> Tokens:
     elif isinstance(usage.get("billed_units"), dict):
         usage = {**usage, **usage["billed_units"]}
     found = Tokens()
+    inclusive = False
     for name in _INPUT:
-        if name in usage and (count := _count(usage[name])) is not None:
-            found.input = count
-            break
-    inclusive = name in _INCLUSIVE
+        if not found.input and name in usage and (count := _count(usage[name])) is not None:
+            # Some fill in all names, and zero where they don't count.
+            found.input, inclusive = count, name in _INCLUSIVE
     found.output = _first(usage, _OUTPUT)
-    if "candidatesTokenCount" in usage or "thoughtsTokenCount" in usage:
+    if not _GEMINI.isdisjoint(usage):
         found.output = _candidates(usage, found.input)
+        if found.input is not None:
+            found.input += _first(usage, _TOOLS) or 0
     for details in _DETAILS:
         part = usage.get(details)
         if isinstance(part, dict):
@@ -83,18 +95,20 @@ def tokens(usage: Any) -> Tokens:
         found.cached_input = read if found.cached_input is None else found.cached_input
         found.cache_write_input = written if found.cache_write_input is None else found.cache_write_input
     elif found.cached_input is None:
-        found.cached_input = _first(usage, ("cachedContentTokenCount",))
+        found.cached_input = _first(usage, _CONTENT)
     return found
 
 
-_ELSEWHERE = frozenset(
-    ("tokens", "billed_units", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount")
-).union(set(_INPUT) - {"prompt_tokens"}, set(_OUTPUT) - {"completion_tokens"}, _READ, _WRITTEN, _DETAILS)
+_GEMINI = frozenset((*_CANDIDATES, *_THOUGHTS, *_TOOLS))
+
+_ELSEWHERE = frozenset(("tokens", "billed_units", *_CONTENT)).union(
+    _GEMINI, set(_INPUT) - {"prompt_tokens"}, set(_OUTPUT) - {"completion_tokens"}, _READ, _WRITTEN, _DETAILS
+)
 """Fields whose presence takes a closer look."""
 
 
 def _candidates(usage: Mapping[str, Any], prompt: int | None) -> int | None:
-    said, thought = _first(usage, ("candidatesTokenCount",)), _first(usage, ("thoughtsTokenCount",))
+    said, thought = _first(usage, _CANDIDATES), _first(usage, _THOUGHTS)
     total = _first(usage, _TOTAL)
     if said is None or thought is None or (prompt is not None and total == prompt + said):
         return thought if said is None else said
@@ -102,10 +116,11 @@ def _candidates(usage: Mapping[str, Any], prompt: int | None) -> int | None:
 
 
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    found = None
     for name in names:
-        if name in usage and (count := _count(usage[name])) is not None:
-            return count
-    return None
+        if not found and name in usage and (count := _count(usage[name])) is not None:
+            found = count
+    return found
 
 
 def _count(value: Any) -> int | None:
@@ -138,7 +153,8 @@ def _merge(into: dict[str, Any], usage: Mapping[str, Any]) -> None:
     for name, value in usage.items():
         if isinstance(value, dict):
             inner = into.get(name)
-            into[name] = inner = dict(inner) if isinstance(inner, dict) else {}
+            if not isinstance(inner, dict):  # of our own, never one of the payload's
+                inner = into[name] = {}
             for key, count in value.items():
                 if count or key not in inner:
                     inner[key] = count

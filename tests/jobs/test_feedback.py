@@ -16,7 +16,7 @@ from jobs.forget import forget
 from jobs.maintenance import purge_scores
 from jobs.reconcile import reconcile, show
 from jobs.tables import read_table
-from metrics.hashes import keyed_hash
+from metrics.hashes import keyed_hash, kind_hash
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
@@ -135,7 +135,7 @@ def test_each_rating_is_a_row(spark: SparkSession, begun: Config) -> None:
         (
             *(row[name] for name in ("request_id", "request_date", "name", "value", "label", "source_type")),
             who[row["source_hash"]],
-            row["comment_hash"] == keyed_hash(COMMENT, KEY.encode()),
+            row["comment_hash"] == kind_hash("comment", COMMENT.encode(), KEY.encode()),
             row["comment"],
         )
         for row in rows
@@ -205,10 +205,21 @@ def test_they_are_forgotten_with_their_request_and_by_who_gave_them(spark: Spark
     score(spark, silent, new_checkpoint=True)
     assert of_requests(spark, silent) == [None, "b", "b"]
     (of_b,) = read_table(spark, FEEDBACK, silent.output).where("name = 'tone'").collect()
-    assert (of_b["comment"], of_b["comment_hash"]) == (None, keyed_hash(COMMENT, KEY.encode()))
+    assert (of_b["comment"], of_b["comment_hash"]) == (None, kind_hash("comment", COMMENT.encode(), KEY.encode()))
     assert table(spark, SCORES, silent)["request_id"].tolist() == ["b"]
     account = reconcile(spark, silent)
     assert (account.problems, account.rows["missing"]) == ([], 0)
+
+    # Ratings of a call that can't be read go with it.
+    unread = call("unread", "cy") | {"request": '{"messages": 7, "user": "cy"}'}
+    body = records({"request_id": "unread", "text_assessments": [TEXT]} | by("bob"))
+    append(spark, silent, [unread, rated("of unread", body)], AI_GATEWAY)
+    score(spark, silent)
+    assert of_requests(spark, silent).count("unread") == 2
+    assert forget(spark, silent, end_users=["cy"]) == {"scores": 0, "quarantine": 1, "feedback": 2}
+    score(spark, silent, new_checkpoint=True)
+    assert of_requests(spark, silent) == [None, "b", "b"]
+    assert reconcile(spark, silent).problems == []
 
 
 def test_they_go_when_they_are_old(spark: SparkSession, monitored: Config) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
 
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.unpack import payloads
+from metrics.unpack import arrow, payloads
 from metrics.unpack.body import MAX_VALUES
 from metrics.unpack.payloads import families, unpack
 from metrics.unpack.shapes import LENGTH, MAX_INPUTS, Answer, Call, Family, Input
@@ -113,11 +114,35 @@ def wide_table(size: int) -> bytes:
     return json.dumps({"dataframe_split": {"columns": columns, "data": [[0] * size + ["Q"]] * 2}}).encode()
 
 
+def empty_rows(size: int) -> bytes:
+    """Columns beside so many rows without cells: a row was looked through for each column."""
+    columns = [*(f"c{i}" for i in range(size * 5)), "query"]
+    return json.dumps({"dataframe_split": {"columns": columns, "data": [[]] * size}}).encode()
+
+
+def empty_columns(size: int) -> bytes:
+    return json.dumps({"inputs": {"query": ["Q"] * size, **{f"c{i}": [] for i in range(size * 5)}}}).encode()
+
+
+def piece(**choice: Any) -> dict[str, Any]:
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, **choice}]}
+
+
 GROWING: dict[str, Callable[[int], tuple[bytes, bytes]]] = {
     "columns of a table": lambda n: (wide_table(n * 20), b'["A", "B"]'),
     "rows of a table": lambda n: (
         json.dumps({"dataframe_split": {"columns": ["query"], "data": [["Q"]] * n}}).encode(),
         json.dumps(["A"] * n).encode(),
+    ),
+    "columns beside empty rows": lambda n: (empty_rows(n), json.dumps(["A"] * n).encode()),
+    "empty columns": lambda n: (empty_columns(n), json.dumps(["A"] * n).encode()),
+    "counts of any name": lambda n: (
+        REQUEST,
+        json.dumps([piece(delta={"content": "a"}) | {"usage": {"d": {f"k{i}": 1}}} for i in range(n * 5)]).encode(),
+    ),
+    "messages in pieces": lambda n: (
+        REQUEST,
+        sse([piece(message={"role": "assistant", "content": f"a{i}"}) for i in range(n * 5)]).encode(),
     ),
     "messages": lambda n: (json.dumps({"messages": [{"role": "user", "content": "Q"}] * n * 10}).encode(), RESPONSE),
     "parts": lambda n: (
@@ -315,6 +340,46 @@ def test_what_a_family_raises_is_that_rows_reason() -> None:
     assert (found.reason, found.detail, found.exchanges) == ("unpacker_failed", "ZeroDivisionError", None)
     failed = unpack(REQUEST, RESPONSE, ok=False, settings=SETTINGS, known=(Family("broken", broken),))
     assert (failed.reason, len(failed.exchanges or [])) == (None, 1)
+
+
+ODD_ANSWERS = {
+    "a number": Answer(5),  # type: ignore[arg-type]
+    "half of a character": Answer("\ud83d"),
+    "a number to stop": Answer("A", finish_reason=7),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ANSWERS)
+def test_what_arrow_refuses_is_that_rows_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family from elsewhere may give anything: the other rows of its batch are read."""
+    odd = Family("odd", answer=lambda body: ODD_ANSWERS[name] if body == {"odd": True} else None)
+    monkeypatch.setattr(arrow, "families", lambda: (odd, *payloads.FAMILIES))
+    rows = {
+        "request": [REQUEST.decode()] * 3,
+        "response": ['{"content": "A"}', '{"odd": true}', '{"content": "B"}'],
+        "status_code": pa.array([200, 200, 200], pa.int32()),
+        "time_reason": pa.array([None] * 3, pa.string()),
+    }
+    found = arrow.unpacked_batch(
+        pa.RecordBatch.from_pydict(rows), ["status_code"], UnpackSettings(reasoning="keep", key=b"key")
+    ).to_pydict()
+    assert [None if one is None else one[0]["response"] for one in found["exchanges"]][::2] == ["A", "B"]
+    odd_one = found["exchanges"][1]
+    if name == "a number to stop":
+        assert odd_one[0]["finish_reason"] is None
+    else:
+        assert (odd_one, found["reason"][1], found["response"][1]) == (None, "unpacker_failed", '{"odd": true}')
+
+
+def test_bytes_that_are_no_text_reach_quarantine() -> None:
+    rows = {
+        "request": pa.array([b"\xff{"], pa.binary()),
+        "response": pa.array([RESPONSE], pa.binary()),
+        "status_code": pa.array([200], pa.int32()),
+        "time_reason": pa.array([None], pa.string()),
+    }
+    found = arrow.unpacked_batch(pa.RecordBatch.from_pydict(rows), [], SETTINGS).to_pydict()
+    assert (found["reason"], found["request"]) == (["invalid_request_json"], ["\ufffd{"])
 
 
 def test_families_of_entry_points_come_first(monkeypatch: pytest.MonkeyPatch) -> None:

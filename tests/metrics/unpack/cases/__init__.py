@@ -96,6 +96,7 @@ from tests.metrics.unpack.cases import (  # noqa: E402
     openai_chat,
     openai_completions,
     openai_responses,
+    servers,
     tgi,
 )
 
@@ -108,6 +109,7 @@ FAMILIES = {
     "gemini": gemini.CASES,
     "bedrock": bedrock.CASES,
     "cohere": cohere.CASES,
+    "servers": servers.CASES,
     "ollama": ollama.CASES,
     "tgi": tgi.CASES,
     "mlflow": mlflow.CASES,

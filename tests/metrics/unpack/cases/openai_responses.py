@@ -231,7 +231,7 @@ CASES: dict[str, Case] = {
             event="type",
         ),
         [(PROMPT, "I'd rather not.")],
-        finish_reason="in_progress",
+        finish_reason=None,
     ),
     "responses: event stream, refused to its end": Case(
         STREAM,
@@ -254,16 +254,16 @@ CASES: dict[str, Case] = {
         finish_reason="max_output_tokens",
     ),
     "responses: stream whose end is missing": Case(
-        STREAM, sse(SAYING, event="type"), [(PROMPT, "Nothing, I fear.")], finish_reason="in_progress"
+        STREAM, sse(SAYING, event="type"), [(PROMPT, "Nothing, I fear.")], finish_reason=None
     ),
     "responses: list of events whose end is missing": Case(
-        STREAM, SAYING[:5], [(PROMPT, "Nothing, ")], finish_reason="in_progress"
+        STREAM, SAYING[:5], [(PROMPT, "Nothing, ")], finish_reason=None
     ),
     "responses: stream cut in its last frame": Case(
-        STREAM, cut(sse(SAYING, event="type")), [(PROMPT, "Nothing, ")], finish_reason="in_progress"
+        STREAM, cut(sse(SAYING, event="type")), [(PROMPT, "Nothing, ")], finish_reason=None
     ),
     "responses: stream cut in response.completed": Case(
-        STREAM, cut(sse(WHOLE, event="type"), 60), [(PROMPT, "Nothing, I fear.")], finish_reason="in_progress"
+        STREAM, cut(sse(WHOLE, event="type"), 60), [(PROMPT, "Nothing, I fear.")], finish_reason=None
     ),
     "responses: broken frame within a stream": Case(
         STREAM,
@@ -277,7 +277,7 @@ CASES: dict[str, Case] = {
         ),
         [(PROMPT, "Nothing, ")],
         error=True,
-        finish_reason="in_progress",
+        finish_reason=None,
     ),
     "responses: stream that ends in response.failed": Case(
         STREAM,
