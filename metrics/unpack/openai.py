@@ -6,7 +6,7 @@ reference" (content parts in chunks); OpenRouter (``finish_reason: error``), Gro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metrics.unpack import messages
@@ -141,11 +141,13 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
             raise UnreadableError
         if "usage" in event or "x_groq" in event:
             usages.append(_usage(event))
-        for place, choice in enumerate(event.get("choices") or ()):
+        choices = event.get("choices") or ()
+        for choice in choices if several or len(choices) == 1 else _counting(choices, first):
             if not isinstance(choice, dict):
                 raise UnreadableError
             get = choice.get
-            if get("index") != first and not several and not _is_index(choice, place, first):
+            at = get("index")
+            if at != first and at is not None and not several and str(at) != str(first):
                 continue
             if "usage" in choice:
                 usages.append(choice["usage"])
@@ -184,10 +186,13 @@ def _beside(delta: dict[str, Any]) -> list[str]:
     return [found] if isinstance(found, str) else []
 
 
-def _is_index(choice: dict[str, Any], place: int, first: int) -> bool:
-    """Whether a choice is the one that counts: by its index, also as text; by its place where it has none."""
-    index = choice.get("index")
-    return place == first if index is None else type(index) is not int and str(index) == str(first)
+def _counting(choices: Sequence[Any], first: int) -> list[Any]:
+    """Of several choices those that may be the one that counts; what has no index is in order."""
+    return [
+        choice
+        for place, choice in enumerate(choices)
+        if not isinstance(choice, dict) or place == first or choice.get("index") is not None
+    ]
 
 
 def _undivided(choice: dict[str, Any], wholes: list[str]) -> Any:
