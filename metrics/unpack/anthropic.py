@@ -16,6 +16,13 @@ __all__ = ["ANTHROPIC"]
 _EVENTS = ("message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop")
 
 
+_DELTAS = (
+    *("text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta", "compaction_delta"),
+    "None",
+)
+"""Kinds of pieces that are known."""
+
+
 def _answer(body: Any) -> Answer | None:
     """``content`` blocks; without text blocks (only ``tool_use``, or none) nothing was said."""
     if not isinstance(body, dict) or not isinstance(body.get("content"), list):
@@ -39,6 +46,8 @@ def _stream(events: list[Any], _call: Call | None) -> Answer | None:
         if kind == "content_block_delta":
             if isinstance(delta, dict) and isinstance(delta.get("text"), str):
                 texts.append(delta["text"])
+            elif isinstance(delta, dict) and str(delta.get("type")) not in _DELTAS:
+                raise UnreadableError
         elif kind == "content_block_start":
             block = event.get("content_block")
             if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
+from metrics.unpack.failures import EXCEPTIONS
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
@@ -16,8 +17,7 @@ __all__ = ["BEDROCK"]
 
 _EVENTS = (
     *("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"),
-    *("internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException"),
-    "validationException",
+    *EXCEPTIONS,
 )
 
 

@@ -66,7 +66,12 @@ def _answer(body: Any, depth: int) -> Answer | None:
                 return inner
     for name in _LISTS:
         if isinstance(body.get(name), list) and body[name]:
-            return _listed(body[name][0], usage or body)
+            first = body[name][0]
+            return (
+                Answer(first, None, usage)
+                if name == "replies" and isinstance(first, str)
+                else _listed(first, usage or body)
+            )
     return None
 
 
@@ -75,8 +80,6 @@ _LISTS = ("results", "outputs", "replies")
 
 
 def _listed(first: Any, usage: Any) -> Answer | None:
-    if isinstance(first, str):
-        return Answer(first, None, usage)
     if not isinstance(first, dict):
         return None
     finish = first.get("completionReason") or first.get("stop_reason") or first.get("finish_reason")

@@ -19,7 +19,9 @@ _NAMES = ("error_code", "code", "status", "type", "error_type", "__type")
 _FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "failed", "TIMEOUT"})
 """Reasons to stop that are failures (OpenRouter, Zhipu, DeepSeek, Cohere); others of Cohere's begin with ERROR."""
 
-_NONE = frozenset({"", "none", "null", "false", "no", "ok", "success", "succeeded", "0", "200", "0000"})
+_NONE = frozenset(
+    {"", "none", "null", "nil", "n/a", "na", "-", "undefined", "false", "no", "ok", "success", "succeeded", "0", "200"}
+)
 """Words in an error's place, in lower case, that tell of none."""
 
 
@@ -56,6 +58,8 @@ def error_code(error: Any) -> str | None:
 
 def _tells(value: Any) -> bool:
     """Whether what stands in the place of an error, or of its code, tells of one."""
+    if isinstance(value, dict | list):
+        return any(map(_tells, value.values() if isinstance(value, dict) else value))
     return bool(value) and not (isinstance(value, str) and value.strip().lower() in _NONE)
 
 
@@ -74,23 +78,33 @@ def told_by(body: Any) -> str | None:
             return code
     error = body.get("error")
     code = error_code(error)
-    if code == ERROR and not isinstance(error, dict):
-        kind = body.get("error_type")
-        return as_code(kind) if isinstance(kind, str) and kind else ERROR
     if code is not None:
-        return code
+        kind = body.get("error_type")
+        return as_code(kind) if isinstance(error, str) and isinstance(kind, str) and kind else code
     code = body.get("error_code")
     if (isinstance(code, str) or type(code) is int) and _tells(code):
         return as_code(code)
     resp = body.get("base_resp")
     if isinstance(resp, dict) and type(resp.get("status_code")) is int and resp["status_code"]:
         return as_code(resp["status_code"])
-    return error_code(body.get("__error__"))
+    if body.get("success") is False or body.get("status") in ("error", "failure"):
+        return error_code(body.get("errors")) or ERROR
+    exception = next((name for name in EXCEPTIONS if isinstance(body.get(name), dict)), None)
+    return exception or error_code(body.get("__error__")) or error_code(body.get("errors"))
 
+
+EXCEPTIONS = (
+    *("internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException"),
+    *("validationException", "modelTimeoutException", "serviceQuotaExceededException", "modelErrorException"),
+    *("accessDeniedException", "resourceNotFoundException", "modelNotReadyException"),
+)
+"""Failures within a stream of Amazon Bedrock: an object with one key, its name."""
 
 _AROUND = ("databricks_output", "x_groq")
 
-TELLING = frozenset({"error", "error_code", "base_resp", "__error__", *_AROUND})
+TELLING = frozenset(
+    {"error", "error_code", "errors", "success", "status", "base_resp", "__error__", *_AROUND, *EXCEPTIONS}
+)
 """Fields of an object that may tell of a failure."""
 
 
@@ -101,8 +115,17 @@ def instead(body: Any) -> str | None:
         return code
     if body.get("object") == ERROR or body.get("type") == ERROR:
         return error_code({name: body.get(name) for name in _NAMES if body.get(name) != ERROR}) or ERROR
+    if body.keys() == {"detail"}:  # FastAPI
+        return ERROR
     named = next((body[name] for name in ("code", "__type") if isinstance(body.get(name), str)), None)
-    return as_code(named) if _tells(named) else None
+    if named is None and type(body.get("code")) is int and isinstance(body.get("message"), str):
+        named = body["status"] if isinstance(body.get("status"), str) else body["code"]
+    # A code alone may be anything's.
+    return as_code(named) if _tells(named) and not _ABOUT.isdisjoint(body) else None
+
+
+_ABOUT = frozenset({"message", "msg", "error_msg", "detail", "details", "request_id", "requestId", "choices", "__type"})
+"""Fields beside the code of a failure."""
 
 
 def told_by_events(events: list[Any]) -> str | None:
@@ -114,13 +137,13 @@ def told_by_events(events: list[Any]) -> str | None:
         code = told_by(event)
         if code is None and isinstance(event.get("response"), dict):
             code = error_code(event["response"].get("error"))
-        if code is None and event.get("type") == ERROR:
-            code = as_code(event["code"]) if isinstance(event.get("code"), str) else ERROR
+        if code is None:
+            code = instead(event)
         found = code or found
     return found
 
 
-_EVENT = TELLING | {"response"}
+_EVENT = TELLING | {"response", "code", "detail"}
 """Fields of an event that may tell of a failure."""
 
 

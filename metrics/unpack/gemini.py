@@ -41,11 +41,12 @@ _OWN = frozenset(
     (
         *("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata", "modelVersion"),
         *("model_version", "responseId", "response_id", "createTime", "create_time", "error", "type", "parsed"),
-        *("sdkHttpResponse", "sdk_http_response", "modelStatus", "model_status", "metadata", "model"),
-        *("automaticFunctionCallingHistory", "automatic_function_calling_history"),
+        *("sdkHttpResponse", "sdk_http_response", "modelStatus", "model_status", "metadata", "model", "id", "object"),
+        *("automaticFunctionCallingHistory", "automatic_function_calling_history", "created", "usage", "serviceTier"),
+        *("databricks_output", "trafficType", "http_response", "warnings", "error_code"),
     )
 )
-"""Fields of an answer; beside others, ``candidates`` and ``usage_metadata`` may be anybody's."""
+"""Fields of an answer that has no candidates; beside a text in others, it is another protocol's."""
 
 _OF_A_CANDIDATE = frozenset(
     (
@@ -66,11 +67,14 @@ def _is_gemini(body: Any) -> bool:
         return False
     candidates = body.get("candidates")
     if not candidates:
-        return _OWN.issuperset(body)
+        return not messages.says_elsewhere(body, _OWN) and not any(body.get(name) for name in _OTHERS)
     return isinstance(candidates, list) and all(map(_is_candidate, candidates[:BEGINNING]))
 
 
 _TELLING = frozenset(("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata"))
+
+
+_OTHERS = ("messages", "message", "content", "choices", "predictions", "output", "outputs", "data")
 
 
 def _is_candidate(one: Any) -> bool:
@@ -81,7 +85,13 @@ def _is_candidate(one: Any) -> bool:
         return not content or any(name in content for name in ("parts", "role", "text"))
     if isinstance(one.get("message"), dict) or any(isinstance(one.get(name), str) for name in _OLDER):
         return True
-    return one.get("content") is None and bool(one) and _OF_A_CANDIDATE.issuperset(one)
+    if isinstance(one.get("content"), str) and "author" in one:  # chat-bison
+        return True
+    return (
+        one.get("content") is None
+        and not _OF_A_CANDIDATE.isdisjoint(one)
+        and not messages.says_elsewhere(one, _OF_A_CANDIDATE)
+    )
 
 
 def _usage(body: dict[str, Any]) -> Any:
@@ -107,7 +117,7 @@ def _candidate(body: dict[str, Any]) -> tuple[str | None, Any]:
         finish = finish or first["metadata"].get("finish_reason")
     if isinstance(first.get("message"), dict):
         return messages.spoken(first["message"]), finish
-    return next((first[name] for name in _OLDER if isinstance(first.get(name), str)), None), finish
+    return next((first[name] for name in (*_OLDER, "content") if isinstance(first.get(name), str)), None), finish
 
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from metrics.unpack import failures, messages
 from metrics.unpack.body import Events
+from metrics.unpack.mlflow import OF_A_STATE
 from metrics.unpack.shapes import Answer, Call, Family
 from metrics.unpack.usage import last_counts
 
@@ -35,7 +36,7 @@ def _is_agents(message: Any) -> bool:
 
 
 def _of_messages(said: list[Any]) -> Answer:
-    last = next((one for one in reversed(said) if _is_agents(one)), None)
+    last = messages.last_answer(said)
     opened = messages.opened(last) if isinstance(last, dict) else {}
     return Answer(messages.last_answered(said), _finish(opened), _usage(opened))
 
@@ -82,7 +83,10 @@ def _stream(events: list[Any], call: Call | None) -> Answer | None:
         usage = last_counts(map(_usage, pieces))
         return Answer("".join(texts) if texts else None, finish, usage)
     if said is not None:
-        return _of_messages(said)
+        found = _of_messages(said)
+        if found.text is None and any(_is_other_state(event) for event in events):
+            return None
+        return found
     if strings and all(isinstance(event, str) or (isinstance(event, dict) and _beside(event)) for event in events):
         return Answer("".join(strings))
     return None
@@ -115,8 +119,24 @@ def _after(event: dict[str, Any], said: list[Any] | None) -> list[Any] | None:
         if name != "type" and isinstance(update, dict) and isinstance(update.get("messages"), list):
             if said is None:
                 said = []
-            said += update["messages"]
+            said += [_by_node(one, name) for one in update["messages"]]
     return said
+
+
+def _is_other_state(event: Any) -> bool:
+    """Whether a state says something beside its messages."""
+    return (
+        isinstance(event, dict)
+        and isinstance(event.get("messages"), list)
+        and messages.says_elsewhere(event, OF_A_STATE)
+    )
+
+
+def _by_node(message: Any, node: str) -> Any:
+    """A message of a step; one in the user's name that is named like the step is the agent's."""
+    if isinstance(message, dict) and message.get("name") == node and messages.said_by(message) == messages.USER:
+        return message | {"type": "ai", "role": messages.ASSISTANT}
+    return message
 
 
 LANGCHAIN = Family("LangChain", answer=_answer, stream=_stream)

@@ -14,11 +14,13 @@ __all__ = [
     "as_json",
     "chat",
     "content_text",
+    "last_answer",
     "last_answered",
     "looks_like_messages",
     "opened",
     "role_of",
     "said_by",
+    "says_elsewhere",
     "spoken",
     "text_input",
 ]
@@ -142,6 +144,8 @@ def _part(part: dict[str, Any], depth: int) -> Any:
         return None
     if kind in _TOOL_RESULTS:
         return None
+    if kind in _NO_TEXT and "transcript" not in part:
+        return None
     text = part.get("text")
     if isinstance(text, str):
         return text
@@ -205,11 +209,15 @@ def spoken(message: dict[str, Any]) -> str | None:
     more = message.get("additional_kwargs")  # where langchain-openai has a refusal
     if isinstance(more, dict) and isinstance(more.get("refusal"), str) and more["refusal"]:
         return str(more["refusal"])
-    return text
+    beside = next((message[key] for key in _BESIDE if message.get(key)), None)
+    return text if beside is None else content_text(beside)
 
 
 _CONTENTS = ("parts", "text", "blocks", "value", "items", "message")
 """Where messages have their content if not in ``content``: Gemini, LlamaIndex (blocks), ShareGPT (value)."""
+
+_BESIDE = ("text", "parts", "blocks", "output_text")
+"""Where a message may have its text while ``content`` is empty."""
 
 _WITHOUT = frozenset(
     (
@@ -219,25 +227,38 @@ _WITHOUT = frozenset(
         *("additional_kwargs", "response_metadata", "usage_metadata", "invalid_tool_calls", "example", "metadata"),
         *("provider_specific_fields", "tool_plan", "citations", "attachments", "files", "created_at", "timestamp"),
         *("prefix", "context", "usage", "model", "stop_reason", "finish_reason", "phase", "tool_call_chunks"),
-        "chunk_position",
+        *("chunk_position", "executed_tools", "search_results", "channel", "reasoning_items", "reasoning_signature"),
+        *("signature", "reasoning_text", "encrypted_content", "cache_control", "logprobs", "custom_outputs", "parsed"),
+        *("extra_content", "stop_details", "server_tool_use", "tool_use", "function_calls", "ref", "video"),
+        *("code_interpreter", "content_filter_results", "safety_ratings", "grounding_metadata", "groundingMetadata"),
     )
 )
 """Fields of a message that say nothing by themselves."""
+
+
+def says_elsewhere(value: dict[str, Any], known: frozenset[str]) -> bool:
+    """Whether an object has a text in a field that is not among the known ones; ids are no texts."""
+    if known.issuperset(value):
+        return False
+    for key, one in value.items():
+        if key in known or key.endswith(("_id", "Id")):
+            continue
+        if (isinstance(one, str) and one) or (isinstance(one, dict | list) and any(_texts(one, _DEPTH)[0])):
+            return True
+    return False
 
 
 def _elsewhere(message: dict[str, Any]) -> Any:
     """The content of a message that has no ``content``; None where it says nothing.
 
     Raises:
-        UnreadableError: It has a text, or what may hold one, in a field of which nothing is known.
+        UnreadableError: It has a text in a field of which nothing is known.
     """
     for key in _CONTENTS:
         if message.get(key) is not None:
             return message[key]
-    if not _WITHOUT.issuperset(message) and not (message.get("tool_calls") or message.get("function_call")):
-        for key, value in message.items():
-            if key not in _WITHOUT and not key.endswith("_id") and isinstance(value, str | list | dict) and value:
-                raise UnreadableError
+    if not (message.get("tool_calls") or message.get("function_call")) and says_elsewhere(message, _WITHOUT):
+        raise UnreadableError
     return None
 
 
@@ -306,7 +327,9 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
                 return shown, role, message[key]
         if role == USER:
             _elsewhere(message)
-        return shown, role if role is not None or _NO_TEXT_MESSAGE & message.keys() else _UNKNOWN, None
+        if role is None and (_NO_TEXT_MESSAGE & message.keys() or ("id" in message and _WITHOUT.issuperset(message))):
+            return shown, "item_reference", None
+        return shown, _UNKNOWN if role is None else role, None
     if isinstance(message, str):
         return USER, USER, message
     if isinstance(message, list) and len(message) == 2 and isinstance(message[0], str):
@@ -327,6 +350,8 @@ _ITEMS = frozenset(
     (
         *("message", "reasoning", "item_reference", "compaction", "mcp_list_tools", "computer_call_output", "ipython"),
         *("document", "documents", "context", "control", "data", "observation", "environment", "knowledge", "memory"),
+        *("tool_result", "retrieval", "reference", "search", "execution", "interpreter", "code", "error", "remove"),
+        "latest_reminder",
     )
 )
 """Kinds of items, and roles, that are known not to be the user's."""
@@ -334,7 +359,7 @@ _ITEMS = frozenset(
 
 def _is_known(role: str | None) -> bool:
     """Whether a role, or the kind of an item in its place, is one that is not the user's for sure."""
-    return role is None or role in _SAID or is_item(role)
+    return role is None or role in _SAID or is_item(role) or role.startswith("document")
 
 
 def is_item(kind: str) -> bool:
@@ -396,7 +421,8 @@ def chat(messages: Iterable[Any], *, system: Any = None) -> Input:
             if text is not None:
                 found.system.append(text)
         elif role not in _SAID:
-            unknown |= not _is_known(role)
+            # An item of another kind without a text is nobody's word.
+            unknown |= not _is_known(role) and (bool(text) or role == _UNKNOWN or _named(one) is not None)
     if unknown:  # nobody knows whether the user said it, and nothing after it
         raise UnreadableError
     return found
@@ -439,24 +465,34 @@ def said_by(message: Any) -> str | None:
     return role_of(opened(message)) if isinstance(message, dict) else None
 
 
-def last_answered(messages: list[Any]) -> str | None:
-    """What the agent says last, after the user's last message; where no message is marked as the agent's, the last one.
+def last_answer(messages: list[Any]) -> Any:
+    """The agent's last message, after the user's last one; where none is marked as the agent's, the last one.
 
-    None where nothing was answered.
+    An agent among several may give its result as a user's message with its own name (LangGraph, AutoGen). None where
+    nothing was answered.
+    """
+    asked = next((one for one in messages if said_by(one) == USER), None)
+    asker = asked.get("name") if isinstance(asked, dict) else None
+    for one in reversed(messages):
+        who = said_by(one)
+        if who == ASSISTANT:
+            return one
+        if who == USER:
+            name = opened(one).get("name") if isinstance(one, dict) else None
+            return one if one is not asked and isinstance(name, str) and name and name != asker else None
+        if who not in _SAID and (who is None or not is_item(who)) and _spoken(one):
+            return one
+    return None
+
+
+def last_answered(messages: list[Any]) -> str | None:
+    """What ``last_answer`` says.
 
     Raises:
         UnreadableError: It is of no known form.
     """
-    unmarked = None
-    for one in reversed(messages):
-        who = said_by(one)
-        if who == ASSISTANT:
-            return _spoken(one)
-        if who == USER:
-            break
-        if unmarked is None and who not in _SAID:
-            unmarked = one
-    return None if unmarked is None else _spoken(unmarked)
+    last = last_answer(messages)
+    return None if last is None else _spoken(last)
 
 
 def _spoken(message: Any) -> str | None:

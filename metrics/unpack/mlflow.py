@@ -15,7 +15,7 @@ from metrics.unpack.openai import limited
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
-__all__ = ["ANSWER_FIELDS", "CHAT_AGENT", "SCORING", "SPLIT_CHAT", "has_answer", "inputs_of", "record_of"]
+__all__ = ["ANSWER_FIELDS", "CHAT_AGENT", "OF_A_STATE", "SCORING", "SPLIT_CHAT", "has_answer", "inputs_of", "record_of"]
 
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 """What custom models call what they are asked, in the order in which they are looked at."""
@@ -183,9 +183,19 @@ def _agent_answer(body: Any) -> Answer | None:
     if not said:
         return None
     text = messages.last_answered(said)
-    if text is None and (has_answer(body) or not messages.looks_like_messages(said)):
+    if text is None and (not messages.looks_like_messages(said) or messages.says_elsewhere(body, OF_A_STATE)):
         return None
     return Answer(text, body.get("finish_reason"), body.get("usage"))
+
+
+OF_A_STATE = frozenset(
+    (
+        *("messages", "id", "object", "model", "created", "finish_reason", "type", "status", "next", "user", "sender"),
+        *("usage", "custom_inputs", "custom_outputs", "databricks_output", "metadata", "context", "__interrupt__"),
+        *("error", "error_code", "x_groq", "base_resp", "__error__", "errors", "success"),
+    )
+)
+"""Fields that may stand beside an agent's messages, and are no answer."""
 
 
 def has_answer(body: dict[str, Any]) -> bool:

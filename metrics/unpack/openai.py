@@ -7,6 +7,7 @@ reference" (content parts in chunks); OpenRouter (``finish_reason: error``), Gro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from metrics.unpack import messages
@@ -30,6 +31,9 @@ def _chat_request(body: Any) -> Call | None:
         return None
     if said and all(isinstance(one, list) and one and isinstance(one[0], dict) for one in said):
         return Call([messages.chat(one) for one in limited(said)])  # LangChain: several conversations
+    asked = next((body[name] for name in _ASKED if isinstance(body.get(name), str) and body[name]), None)
+    if asked is not None and messages.said_by(said[-1]) != messages.USER:
+        said = [*said, asked]  # a history, and the question beside it
     return Call([messages.chat(said, system=body.get("system"))])
 
 
@@ -61,6 +65,8 @@ def _choices_answer(body: Any) -> Answer | None:
     choice = first_choice(choices)
     if choice is None:
         return Answer(usage=_usage(body)) if _is_bare(body) else None
+    if isinstance(choice, dict) and "message" not in choice and not _is_bare(body):
+        return None  # the choices of a question
     answer = _choice(choice)
     if answer is not None:
         answer.usage = _usage(body)
@@ -109,7 +115,7 @@ def _choice(choice: Any) -> Answer | None:
     for text in (choice.get("text"), message):
         if isinstance(text, str):
             return Answer(text, finish, error=error)
-    if "delta" in choice or (finish is None and not error) or not _NOTHING_SAID.issuperset(choice):
+    if "delta" in choice or (finish is None and not error) or messages.says_elsewhere(choice, _NOTHING_SAID):
         return None
     return Answer(None, finish, error=error)  # filtered, or failed before it began
 
@@ -119,6 +125,15 @@ _NOTHING_SAID = frozenset(
         *("index", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop", "logprobs", "error"),
         *("content_filter_results", "content_filter_result", "content_filter_offsets", "message", "text", "seed"),
         *("finish_details", "token_ids", "prompt_token_ids", "usage", "moderation", "routed_experts", "hidden_states"),
+        *(
+            "finish_message",
+            "block_reason",
+            "reasoning",
+            "reasoning_content",
+            "safety_ratings",
+            "provider_specific_fields",
+        ),
+        *("content_filter_raw", "kv_transfer_params", "prompt_logprobs", "sensitive_check"),
     )
 )
 """Fields of a choice that says nothing."""
@@ -158,7 +173,10 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
                 text = delta.get("content")
                 if not text or len(delta) > 1:
                     others += _beside(delta)
-                    text = delta.get("text") if text is None else text
+                    if "content" not in delta:
+                        text = messages.spoken(delta) if others == [] else None
+            elif delta:
+                raise UnreadableError
             else:
                 text = _undivided(choice, wholes)
             if text is not None and not isinstance(text, str):
@@ -207,12 +225,23 @@ def _undivided(choice: dict[str, Any], wholes: list[str]) -> Any:
     return text if isinstance(text, str) else None
 
 
-def _whole(said: str | None, wholes: list[str]) -> str:
-    """What the messages in a stream come to: some servers end it with the whole message, others send it in pieces."""
-    before = "".join(wholes[:-1]) if said is None else said
-    if wholes[-1].startswith(before):
-        return wholes[-1]
-    return before + wholes[-1] if said is None else said
+def _whole(said: str | None, wholes: list[str]) -> str | None:
+    """What the messages in a stream come to: its end, in one piece; or pieces; or each longer by a piece.
+
+    Raises:
+        UnreadableError: Nobody can tell which of them they are.
+    """
+    last = wholes[-1]
+    if said is not None:
+        if last and not last.startswith(said):
+            raise UnreadableError
+        return last or said
+    longer = sum(after.startswith(before) for before, after in pairwise(wholes))
+    if longer == len(wholes) - 1 and len(set(wholes)) != 2:
+        return last
+    if longer == len(wholes) - 1:
+        raise UnreadableError
+    return "".join(wholes)
 
 
 def _on_your_data(said: list[Any]) -> str | None:
@@ -455,7 +484,7 @@ def vectors(body: Any) -> list[Any] | None:
     ``data`` of embeddings (OpenAI), ``embeddings`` (Ollama, Cohere; Gemini with ``values`` in each) or one
     ``embedding``.
     """
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or any(body.get(name) for name in ("choices", *_OTHER_ANSWERS)):
         return None
     data = body.get("data")
     if isinstance(data, list) and data and isinstance(data[0], dict) and data[0].get("object") == "embedding":

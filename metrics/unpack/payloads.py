@@ -343,8 +343,8 @@ def _answer(value: Any, known: Sequence[Family], *, null: bool = True) -> Answer
     """
     if value is None and null:
         return Answer()
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        value = _opened(value, parse, _known_answer, _protocols(known)) or value
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        value = _opened(value, parse, _is_envelope, known) or value
     for family in known:
         found = family.answer(value) if family.answer else None
         if found is not None:
@@ -359,6 +359,18 @@ def _answer(value: Any, known: Sequence[Family], *, null: bool = True) -> Answer
     if code is None:
         raise UnreadableError
     return Answer(error=code)
+
+
+def _is_envelope(body: Any, _known: Sequence[Family]) -> bool:
+    """Whether what a text holds in an answer's place is an answer of a protocol for sure, and not one that is JSON."""
+    if not isinstance(body, dict):
+        return False
+    choices, said = body.get("choices"), body.get("messages")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return isinstance(choices[0].get("message"), dict)
+    if isinstance(said, list):
+        return messages.looks_like_messages(said) and messages.last_answer(said) is not None
+    return body.get("object") == "response" or (body.get("type") == "message" and isinstance(body.get("content"), list))
 
 
 def _told(body: Any) -> str | None:

@@ -23,7 +23,13 @@ _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count")
 _CANDIDATES = ("candidatesTokenCount", "candidates_token_count")
 _THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
 _TOOLS = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
-_CONTENT = ("cachedContentTokenCount", "cached_content_token_count", "prompt_cache_hit_tokens", "cached_tokens")
+_CONTENT = (
+    "cachedContentTokenCount",
+    "cached_content_token_count",
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+)
 _READ = ("cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount")
 _WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
@@ -78,6 +84,11 @@ def tokens(usage: Any) -> Tokens:
         found.output = _candidates(usage, found.input)
         if found.input is not None:
             found.input += _first(usage, _TOOLS) or 0
+    reasoned = usage.get("completion_tokens_details")
+    if isinstance(reasoned, dict) and found.input is not None and found.output is not None:
+        thought = _first(reasoned, ("reasoning_tokens",)) or 0
+        if _first(usage, _TOTAL) == found.input + found.output + thought:  # xAI counts it beside the answer
+            found.output += thought
     for details in _DETAILS:
         part = usage.get(details)
         if isinstance(part, dict):
@@ -101,7 +112,7 @@ def tokens(usage: Any) -> Tokens:
 
 _GEMINI = frozenset((*_CANDIDATES, *_THOUGHTS, *_TOOLS))
 
-_ELSEWHERE = frozenset(("tokens", "billed_units", *_CONTENT)).union(
+_ELSEWHERE = frozenset(("tokens", "billed_units", "completion_tokens_details", *_CONTENT)).union(
     _GEMINI, set(_INPUT) - {"prompt_tokens"}, set(_OUTPUT) - {"completion_tokens"}, _READ, _WRITTEN, _DETAILS
 )
 """Fields whose presence takes a closer look."""

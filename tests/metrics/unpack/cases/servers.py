@@ -262,7 +262,182 @@ CASES: dict[str, Case] = {
     "predictions: an answer in JSON": answered({"predictions": ['{"colour": "green"}']}, '{"colour": "green"}'),
     "custom: answer encoded twice": answered(twice({"answer": SAID})),
     "custom: request encoded twice": asked(twice({"query": ASKED})),
+    "predictions: an answer in JSON with a code": answered(
+        {"predictions": ['{"code": "US", "message": "United States"}']}, '{"code": "US", "message": "United States"}'
+    ),
+    "predictions: an answer in JSON with an error": answered(
+        {"predictions": ['{"error": "no address found"}']}, '{"error": "no address found"}'
+    ),
+    "predictions: an answer in JSON of vectors": answered(
+        {"predictions": ['{"embedding": [1, 2]}']}, '{"embedding": [1, 2]}'
+    ),
+    "predictions: an answer in JSON of choices": answered(
+        {"predictions": ['{"choices": [{"text": "3"}], "answer": "4"}']}, '{"choices": [{"text": "3"}], "answer": "4"}'
+    ),
+    "custom: vectors beside an answer": answered({"answer": SAID, "embedding": [0.1, 0.2]}),
+    "chat: vectors beside choices": answered({**choices({"message": assistant(SAID)}), "embeddings": [[0.1]]}),
+    "custom: the choices of a question": answered(
+        {"question": "2+2?", "choices": [{"text": "3"}, {"text": "4"}], "answer": SAID}
+    ),
+    "custom: results of a search in words": unknown({"results": ["doc1", "doc2"]}),
+    # Agents among several.
+    "langgraph: a result in the name of an agent": answered(
+        {"messages": [{"type": "human", "content": ASKED}, {"type": "human", "name": "Researcher", "content": SAID}]}
+    ),
+    "autogen: who asks and who writes": answered(
+        {"messages": [user(ASKED) | {"name": "admin"}, user(SAID) | {"name": "writer"}]}
+    ),
+    "langgraph: updates in the name of a node": answered(
+        lines(
+            [
+                {"supervisor": {"next": "researcher"}},
+                {"researcher": {"messages": [{"type": "human", "name": "researcher", "content": SAID}]}},
+                {"supervisor": {"next": "FINISH"}},
+            ]
+        )
+    ),
+    "langgraph: an answer in a field that nobody knows": unknown({"messages": [user(ASKED)], "final_answer": SAID}),
+    "langgraph: counts of an earlier turn": answered(
+        {
+            "messages": [
+                {"type": "human", "content": "Hi"},
+                {
+                    "type": "ai",
+                    "content": "Hello",
+                    "usage_metadata": COUNTED,
+                    "response_metadata": {"finish_reason": "stop"},
+                },
+                {"type": "human", "content": ASKED},
+            ]
+        },
+        None,
+    ),
+    "messages: an agent's own role, after the assistant": answered(
+        {"messages": [assistant("Hm."), {"role": "researcher", "content": SAID}]}
+    ),
+    # Whole messages within streams.
+    "stream: messages each longer by a piece": answered(
+        sse([choices({"index": 0, "message": assistant(text)}) for text in ("The ", "The green ", SAID)])
+    ),
+    "stream: messages that nobody can tell apart": unknown(
+        sse([choices({"index": 0, "message": assistant(text)}) for text in ("ha", "haha")])
+    ),
+    "stream: pieces and another message": unknown(
+        [*chunks({"content": "Hel"}), choices({"index": 0, "message": assistant("lo")})]
+    ),
+    "stream: a piece in a field that nobody knows": unknown(chunks({"role": "assistant", "speech": SAID})),
+    "stream: parts of a piece": answered(chunks({"parts": [{"text": SAID}]})),
+    "anthropic: a piece of a kind that nobody knows": unknown(
+        sse([{"type": "content_block_delta", "index": 0, "delta": {"type": "refusal_delta", "refusal": "no"}}])
+    ),
+    # Requests that end in something else than the user's message.
+    **{
+        f"responses: ends in {name}": asked({"input": [user(ASKED), item]})
+        for name, item in {
+            "a reference": {"id": "msg_1"},
+            "an item of a new kind": {"type": "context_compaction", "encrypted_content": "x"},
+            "a tool's result": {"role": "tool_result", "content": "17"},
+            "a document": {"role": 'document {"document_id": "1"}', "content": "Bolts."},
+            "what was removed": {"type": "remove", "id": "x", "content": ""},
+        }.items()
+    },
+    "a history and a question": asked({"messages": [user("Hi"), assistant("Hello")], "question": ASKED}, turn=2),
+    "a system text and a prompt": asked({"messages": [system("Be brief.")], "prompt": ASKED}),
+    "a user's document and question": asked(
+        {"messages": [user([{"type": "document", "text": "Bolts."}, {"type": "text", "text": ASKED}])]}
+    ),
+    # Messages without content.
+    **{
+        f"choice: cut off, with {name}": answered(
+            choices({"message": {"role": "assistant", name: value}, "finish_reason": "length"}),
+            None,
+            finish_reason="length",
+        )
+        for name, value in {
+            "extra_content": {"google": {"thought_signature": "x"}},
+            "executed_tools": [{"type": "search", "output": "x"}],
+            "reasoning_signature": "x",
+            "conversation_id": "x",
+        }.items()
+    },
+    **{
+        f"choice: filtered, with {name}": answered(
+            choices({"index": 0, "finish_reason": "content_filter", name: value}), None, finish_reason="content_filter"
+        )
+        for name, value in {
+            "safety_ratings": [{"category": "x"}],
+            "finish_message": "blocked",
+            "kv_transfer_params": None,
+        }.items()
+    },
+    "choice: null content and a text": answered(choices({"message": assistant(None, text=SAID)})),
+    "choice: empty content and parts": answered(choices({"message": assistant("", parts=[{"text": SAID}])})),
+    "content: text and a citation": answered(
+        {"content": [{"type": "text", "text": SAID}, {"type": "citation", "text": "zz"}], "stop_reason": "end_turn"},
+        finish_reason="end_turn",
+    ),
+    "gemini: blocked, with an agent's trace": answered(
+        {"promptFeedback": {"blockReason": "SAFETY"}, "databricks_output": {"trace": {"info": {}}}},
+        None,
+        finish_reason="SAFETY",
+    ),
+    "gemini: a last chunk with a score": answered(
+        sse(
+            [
+                {"candidates": [{"content": {"parts": [{"text": SAID}]}}]},
+                {"candidates": [{"finishReason": "STOP", "index": 0, "score": 0.1, "output": None}]},
+            ]
+        ),
+        finish_reason="STOP",
+    ),
+    "vertex: chat-bison": answered({"predictions": [{"candidates": [{"author": "1", "content": SAID}]}]}),
+    # Reasoning in other forms.
+    **{
+        f"reasoning: {text[:12]!r}": answered({"answer": text})
+        for text in (
+            f"Hm.</think>\n\n{SAID}",
+            f'<think time="3">Hm.</think>{SAID}',
+            f"[THINK]Hm.[/THINK]{SAID}",
+            f"◁think▷Hm.◁/think▷{SAID}",
+            f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>{SAID}<|return|>",
+        )
+    },
+    "reasoning: a tag in a sentence": answered(
+        {"answer": "Close it with </think> and go on."}, "Close it with </think> and go on."
+    ),
     # Failures.
+    **{
+        f"stream: {name}": failed([*chunks({"content": "The"}), event], "The")
+        for name, event in {
+            "vLLM's error": {"object": "error", "message": "x", "type": "InternalServerError", "code": 500},
+            "a code and a message": {"code": "InternalError", "message": "x"},
+            "a detail": {"detail": "boom"},
+            "a time-out of Bedrock's": {"modelTimeoutException": {"message": "x"}},
+        }.items()
+    },
+    "anthropic: a failure of Bedrock's": failed(
+        [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "The"}},
+            {"modelStreamErrorException": {"message": "x"}},
+        ],
+        "The",
+    ),
+    "gemini: a failure in the stream": failed(
+        [
+            {"candidates": [{"content": {"parts": [{"text": "The"}]}}]},
+            {"code": 500, "message": "x", "status": "INTERNAL"},
+        ],
+        "The",
+    ),
+    "predictions: an object with a code": unknown({"predictions": [{"code": "US", "name": "United States"}]}),
+    "custom: status error": failed({"answer": "Sorry.", "status": "error"}, "Sorry."),
+    "custom: no success": failed({"answer": "Sorry.", "success": False}, "Sorry."),
+    "custom: a success": answered({"answer": SAID, "success": True, "errors": [], "status": "ok"}),
+    "choices beside errors": failed({**choices({"message": assistant("Oh.")}), "errors": [{"message": "x"}]}, "Oh."),
+    "error: not there, in words": answered({**choices({"message": assistant(SAID)}), "error": "N/A"}),
+    "error: empty within": answered(
+        {**choices({"message": assistant(SAID)}), "error": {"message": "", "type": None, "details": {"a": None}}}
+    ),
     "predictions: an error beside them": failed({"predictions": [SAID], "error": {"code": "x"}}, SAID),
     "predictions: an agent's error": failed({"predictions": [SAID], "databricks_output": {"error": {"code": 1}}}, SAID),
     "cohere: finish_reason ERROR": failed(
@@ -336,6 +511,30 @@ CASES: dict[str, Case] = {
             },
         },
         tokens=(9, 4, 6, None),
+    ),
+    "xai: reasoning beside the answer": answered(
+        {
+            **choices({"message": assistant(SAID)}),
+            "usage": {
+                "prompt_tokens": 5,
+                "completion_tokens": 3,
+                "total_tokens": 12,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+        },
+        tokens=(5, 7, None, None),
+    ),
+    "openai: reasoning within the answer": answered(
+        {
+            **choices({"message": assistant(SAID)}),
+            "usage": {
+                "prompt_tokens": 5,
+                "completion_tokens": 7,
+                "total_tokens": 12,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+        },
+        tokens=(5, 7, None, None),
     ),
     "counts under all names, zero where they don't count": answered(
         {
