@@ -31,13 +31,14 @@ def _chat_request(body: Any) -> Call | None:
         return None
     if said and all(isinstance(one, list) and one and isinstance(one[0], dict) for one in said):
         return Call([messages.chat(one) for one in limited(said)])  # LangChain: several conversations
-    asked = next((body[name] for name in _ASKED if isinstance(body.get(name), str) and body[name]), None)
-    if asked is not None and messages.said_by(said[-1]) != messages.USER:
-        said = [*said, asked]  # a history, and the question beside it
+    if said and not _ASKED.isdisjoint(body) and messages.said_by(said[-1]) in (messages.ASSISTANT, messages.SYSTEM):
+        # A history, and the question beside it.
+        said = [*said, *[body[name] for name in _QUESTIONS if isinstance(body.get(name), str) and body[name]][:1]]
     return Call([messages.chat(said, system=body.get("system"))])
 
 
-_ASKED = ("query", "question", "prompt", "input")
+_QUESTIONS = ("query", "question", "prompt", "input")
+_ASKED = frozenset(_QUESTIONS)
 """Fields that hold the prompt where ``messages``, a history, has nothing."""
 
 
@@ -484,7 +485,7 @@ def vectors(body: Any) -> list[Any] | None:
     ``data`` of embeddings (OpenAI), ``embeddings`` (Ollama, Cohere; Gemini with ``values`` in each) or one
     ``embedding``.
     """
-    if not isinstance(body, dict) or any(body.get(name) for name in ("choices", *_OTHER_ANSWERS)):
+    if not isinstance(body, dict) or _VECTORS.isdisjoint(body) or body.get("choices") or not _is_bare(body):
         return None
     data = body.get("data")
     if isinstance(data, list) and data and isinstance(data[0], dict) and data[0].get("object") == "embedding":
@@ -495,6 +496,9 @@ def vectors(body: Any) -> list[Any] | None:
     if isinstance(found, list) and found and _vector(found[0]):
         return found
     return [body["embedding"]] if _vector(body.get("embedding")) else None
+
+
+_VECTORS = frozenset({"data", "embeddings", "embedding"})
 
 
 def _vector(value: Any) -> bool:

@@ -327,12 +327,18 @@ def _tell(answers: list[Answer], code: str | None) -> None:
             answer.error = code
 
 
-def _known_answer(body: Any, known: Sequence[Family]) -> list[Answer] | None:
-    """What an answer is that was encoded twice; None: it is a text. Of a list only protocols know enough."""
+def _known_answer(body: Any, known: Sequence[Family]) -> bool:
+    """Whether what was encoded twice says something as an answer, has counts or an error; else it is a text.
+
+    Of a list only protocols know enough.
+    """
     try:
-        return _read_response(body, None, known if isinstance(body, dict) else _protocols(known))
+        answers = _read_response(body, None, known if isinstance(body, dict) else _protocols(known))
     except UnreadableError:
-        return None
+        return False
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        return True
+    return any(answer.text is not None or isinstance(answer.usage, dict) for answer in answers)
 
 
 def _answer(value: Any, known: Sequence[Family], *, null: bool = True) -> Answer:
