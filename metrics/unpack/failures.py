@@ -121,7 +121,9 @@ def instead(body: Any) -> str | None:
     if named is None and type(body.get("code")) is int and isinstance(body.get("message"), str):
         named = body["status"] if isinstance(body.get("status"), str) else body["code"]
     # A code alone may be anything's.
-    return as_code(named) if _tells(named) and not _ABOUT.isdisjoint(body) else None
+    if named is None or not _tells(str(named)) or _ABOUT.isdisjoint(body):
+        return None
+    return as_code(named)
 
 
 _ABOUT = frozenset({"message", "msg", "error_msg", "detail", "details", "request_id", "requestId", "choices", "__type"})

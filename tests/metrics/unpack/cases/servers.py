@@ -474,6 +474,8 @@ CASES: dict[str, Case] = {
         {**choices({"message": assistant(SAID)}), "error": {"code": 0, "message": ""}}
     ),
     "code: a success of no known form": unknown({"code": "success", "data": {"reply": SAID}}),
+    "code: a success in numbers, of no known form": unknown({"code": 200, "message": "fine", "data": {"reply": SAID}}),
+    "code: a success beside an answer": answered({"code": 200, "message": "fine", "answer": SAID}),
     # Bedrock's models by themselves, and others.
     "bedrock: Titan": answered(
         {
