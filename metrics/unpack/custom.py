@@ -9,11 +9,17 @@ from typing import Any
 
 from metrics.unpack import messages
 from metrics.unpack.langchain import LANGCHAIN
-from metrics.unpack.mlflow import ANSWER_FIELDS, CHAT_AGENT, has_answer, inputs_of, record_of
+from metrics.unpack.mlflow import CHAT_AGENT, inputs_of, record_of
 from metrics.unpack.openai import CHAT
 from metrics.unpack.shapes import Answer, Call, Family
 
 __all__ = ["CUSTOM"]
+
+ANSWER_FIELDS = (
+    *("result", "answer", "output_text", "output", "response", "generated_text", "text"),
+    *("completion", "generation"),
+)
+"""What custom models call what they answer, in the order in which they are looked at."""
 
 _DEPTH = 4
 """Envelopes around an answer that are opened."""
@@ -51,7 +57,7 @@ def _answer(body: Any, depth: int) -> Answer | None:
     if messages.said_by(body) == messages.USER:
         return None
     is_agents = messages.said_by(body) == messages.ASSISTANT
-    if (isinstance(content, str | list) and (is_agents or not has_answer(body))) or (
+    if (isinstance(content, str | list) and (is_agents or not _has_answer(body))) or (
         is_agents and (content is not None or "tool_calls" in body)
     ):
         return Answer(messages.spoken(body), finish, usage)
@@ -85,6 +91,11 @@ def _listed(first: Any, usage: Any) -> Answer | None:
     finish = first.get("completionReason") or first.get("stop_reason") or first.get("finish_reason")
     text = first.get("outputText", first.get("text") if finish is not None else None)
     return Answer(text, finish, usage) if isinstance(text, str) else None
+
+
+def _has_answer(body: dict[str, Any]) -> bool:
+    """Whether an object has a field that is named as custom models name their answers, with something in it."""
+    return any(isinstance(body.get(name), str | dict | list) and body[name] for name in ANSWER_FIELDS)
 
 
 def _within(value: dict[str, Any], depth: int) -> Answer | None:

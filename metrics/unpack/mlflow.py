@@ -6,7 +6,6 @@ Source: MLflow, "Deploy MLflow models" (``dataframe_split``, ``dataframe_records
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import Any
 
 from metrics.unpack import messages
@@ -15,16 +14,10 @@ from metrics.unpack.openai import limited
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
-__all__ = ["ANSWER_FIELDS", "CHAT_AGENT", "OF_A_STATE", "SCORING", "SPLIT_CHAT", "has_answer", "inputs_of", "record_of"]
+__all__ = ["CHAT_AGENT", "OF_A_STATE", "SCORING", "SPLIT_CHAT", "inputs_of", "record_of"]
 
 PROMPT_FIELDS = ("query", "question", "prompt", "input", "text")
 """What custom models call what they are asked, in the order in which they are looked at."""
-
-ANSWER_FIELDS = (
-    *("result", "answer", "output_text", "output", "response", "generated_text", "text"),
-    *("completion", "generation"),
-)
-"""What custom models call what they answer, in the order in which they are looked at."""
 
 _SYSTEM = ("system", "system_prompt", "system_instruction", "instructions")
 """What custom models call the system's text."""
@@ -71,10 +64,10 @@ def _table_rows(table: dict[str, Any]) -> list[Any]:
         raise UnreadableError
     limited(rows)
     columns = {name: at for at, name in reversed(list(enumerate(names))) if isinstance(name, str)}
-    places = [(at, name) for name, at in sorted(columns.items(), key=lambda column: column[1])]
+    named = [name if isinstance(name, str) and columns[name] == at else None for at, name in enumerate(names)]
     found: list[Any] = []
     for row in rows:
-        record = {name: row[at] for at, name in takewhile(lambda place: place[0] < len(row), places)}  # noqa: B023
+        record = {name: cell for name, cell in zip(named, row, strict=False) if name is not None}
         if len(row) == 1 and isinstance(row[0], str) and record_of(record) is None:
             record = {"text": row[0]}
         found.append(record)
@@ -196,11 +189,6 @@ OF_A_STATE = frozenset(
     )
 )
 """Fields that may stand beside an agent's messages, and are no answer."""
-
-
-def has_answer(body: dict[str, Any]) -> bool:
-    """Whether an object has a field that is named as custom models name their answers, with something in it."""
-    return any(isinstance(body.get(name), str | dict | list) and body[name] for name in ANSWER_FIELDS)
 
 
 def _agent_stream(events: list[Any], _call: Call | None) -> Answer | None:

@@ -514,30 +514,21 @@ CASES: dict[str, Case] = {
         },
         tokens=(9, 4, 6, None),
     ),
-    "xai: reasoning beside the answer": answered(
-        {
-            **choices({"message": assistant(SAID)}),
-            "usage": {
-                "prompt_tokens": 5,
-                "completion_tokens": 3,
-                "total_tokens": 12,
-                "completion_tokens_details": {"reasoning_tokens": 4},
+    **{
+        f"reasoning {where} the answer's count": answered(
+            {
+                **choices({"message": assistant(SAID)}),
+                "usage": {
+                    "prompt_tokens": 5,
+                    "completion_tokens": said,
+                    "total_tokens": 12,
+                    "completion_tokens_details": {"reasoning_tokens": 4},
+                },
             },
-        },
-        tokens=(5, 7, None, None),
-    ),
-    "openai: reasoning within the answer": answered(
-        {
-            **choices({"message": assistant(SAID)}),
-            "usage": {
-                "prompt_tokens": 5,
-                "completion_tokens": 7,
-                "total_tokens": 12,
-                "completion_tokens_details": {"reasoning_tokens": 4},
-            },
-        },
-        tokens=(5, 7, None, None),
-    ),
+            tokens=(5, 7, None, None),
+        )
+        for where, said in {"beside": 3, "within": 7}.items()
+    },
     "counts under all names, zero where they don't count": answered(
         {
             **choices({"message": assistant(SAID)}),
