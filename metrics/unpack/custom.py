@@ -73,11 +73,9 @@ def _answer(body: Any, depth: int) -> Answer | None:
     for name in _LISTS:
         if isinstance(body.get(name), list) and body[name]:
             first = body[name][0]
-            return (
-                Answer(first, None, usage)
-                if name == "replies" and isinstance(first, str)
-                else _listed(first, usage or body)
-            )
+            if isinstance(first, str):
+                return Answer(first, None, usage) if name == "replies" else None
+            return _listed(first, usage or body)
     return None
 
 

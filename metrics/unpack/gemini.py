@@ -72,9 +72,10 @@ def _is_gemini(body: Any) -> bool:
 
 
 _TELLING = frozenset(("candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata"))
-
+"""Fields one of which an answer, or an event of a stream, has."""
 
 _OTHERS = ("messages", "message", "content", "choices", "predictions", "output", "outputs", "data")
+"""Fields in which other protocols have an answer, also one without a text."""
 
 
 def _is_candidate(one: Any) -> bool:
