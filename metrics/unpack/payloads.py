@@ -32,13 +32,13 @@ from metrics.unpack.ollama import OLLAMA
 from metrics.unpack.openai import (
     CHAT,
     COMPLETIONS,
-    RESPONSES,
     limited,
     several_completions,
     token_inputs,
     vectors,
 )
 from metrics.unpack.reasoning import without_reasoning
+from metrics.unpack.responses import RESPONSES
 from metrics.unpack.shapes import Answer, Call, Family, Input, UnreadableError, fingerprint
 from metrics.unpack.tgi import TGI
 from metrics.unpack.unpacked import Exchange, Unpacked, UnpackSettings
