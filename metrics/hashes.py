@@ -13,7 +13,15 @@ def keyed_hash(text: str | None, key: bytes) -> str | None:
 
 def kind_hash(kind: str, data: bytes, key: bytes) -> str:
     """HMAC-SHA-256 of a kind and what is hashed, in hex: hashes of two kinds are never equal, whatever they are of."""
-    return hmac.digest(key, kind.encode() + b"\0" + data, "sha256").hex()
+    begun = _of_kind(kind, key).copy()
+    begun.update(data)
+    return begun.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _of_kind(kind: str, key: bytes) -> hmac.HMAC:
+    """A hash that begins with a kind: to copy it takes less than half of what it takes to begin."""
+    return hmac.new(key, kind.encode() + b"\0", "sha256")
 
 
 CHECK_CHARS = 8

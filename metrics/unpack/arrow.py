@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -132,14 +133,19 @@ def _arrays(found: list[Unpacked]) -> dict[str, pa.Array]:
     """The columns of what rows hold."""
     return {
         "exchanges": _lists([one.exchanges for one in found], _EXCHANGE),
-        "usage_input_tokens": pa.array([one.tokens.input for one in found], pa.int64()),
-        "usage_output_tokens": pa.array([one.tokens.output for one in found], pa.int64()),
-        "cached_input_tokens": pa.array([one.tokens.cached_input for one in found], pa.int64()),
-        "cache_write_input_tokens": pa.array([one.tokens.cache_write_input for one in found], pa.int64()),
+        "usage_input_tokens": _array(found, "tokens.input", "bigint"),
+        "usage_output_tokens": _array(found, "tokens.output", "bigint"),
+        "cached_input_tokens": _array(found, "tokens.cached_input", "bigint"),
+        "cache_write_input_tokens": _array(found, "tokens.cache_write_input", "bigint"),
         "skip": pa.array([one.ratings is not None for one in found], pa.bool_()),
         "feedback": _lists([one.ratings for one in found], _RATING),
-        **{name: pa.array([getattr(one, name) for one in found], pa.string()) for name in _PLAIN},
+        **{name: _array(found, name, "string") for name in _PLAIN},
     }
+
+
+def _array(found: list[Any], name: str, type_: str) -> pa.Array:
+    """What an attribute is, of each."""
+    return pa.array(list(map(attrgetter(name), found)), _TYPES[type_])
 
 
 def _split(ddl: str) -> list[str]:
@@ -173,7 +179,7 @@ def _lists(rows: list[Any], ddl: str) -> pa.Array:
         flat += row or ()
         offsets.append(len(flat))
     fields = [part.split(" ") for part in _split(ddl)]
-    arrays = [pa.array([getattr(one, name) for one in flat], _TYPES[type_]) for name, type_ in fields]
+    arrays = [_array(flat, name, type_) for name, type_ in fields]
     values = pa.StructArray.from_arrays(arrays, names=[name for name, _ in fields])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=pa.array(nulls, pa.bool_()))
 

@@ -310,8 +310,11 @@ def _message(message: Any) -> tuple[str | None, str | None, Any]:
         UnreadableError: It is no message.
     """
     if isinstance(message, dict):
+        named = message.get("role")
         if "content" not in message:
             message = opened(message)
+        elif named in (USER, SYSTEM):  # what most are
+            return named, named, message["content"]
         named = _named(message)
         role = role_of(message)
         if named is not None:

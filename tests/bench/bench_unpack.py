@@ -38,20 +38,18 @@ NOW = datetime(2026, 4, 2, tzinfo=UTC)
 QUESTION = "How do I merge two large tables without writing every row again, and what does it cost? " * 2
 ANSWER = "Put the date into the condition of the merge, so that only the files of those days are read. " * 8
 CHAT = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]}
+WORDS = ANSWER.split()[:130]
 MESSAGE = {"role": "assistant", "content": ANSWER}
 USAGE = {"prompt_tokens": 60, "completion_tokens": 150, "total_tokens": 210}
 ITEM = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ANSWER}]}
 CHUNKS = [
-    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": f"{word} "}}]}
-    for word in ANSWER.split()
+    {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": f"{word} "}}]} for word in WORDS
 ]
 BLOCKS = [
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f"{word} "}}
-    for word in ANSWER.split()
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f"{word} "}} for word in WORDS
 ]
 CANDIDATES = [
-    {"candidates": [{"content": {"role": "model", "parts": [{"text": f"{word} "}]}, "index": 0}]}
-    for word in ANSWER.split()
+    {"candidates": [{"content": {"role": "model", "parts": [{"text": f"{word} "}]}, "index": 0}]} for word in WORDS
 ]
 CONTENTS = {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}]}
 SHAPES: dict[str, tuple[object, object]] = {
