@@ -15,7 +15,6 @@ __all__ = ["ANTHROPIC"]
 
 _EVENTS = ("message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop")
 
-
 _DELTAS = (
     *("text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta", "compaction_delta"),
     "None",

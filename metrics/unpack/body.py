@@ -1,8 +1,7 @@
 """The text of a payload → what it holds: a JSON value, or the events of a stream.
 
-Work and memory are linear in the text's length, whatever it holds: ``MAX_BYTES`` and ``MAX_VALUES`` are refused before
-anything is parsed, and nesting beyond Python's recursion limit (about
-1,000 levels) is no JSON.
+Work and memory are linear in the text's length, whatever it holds: more than ``MAX_BYTES`` or ``MAX_VALUES`` is refused
+before anything is parsed, and nesting beyond Python's recursion limit (about 1,000 levels) is no JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ _BOM = b"\xef\xbb\xbf"
 
 _EVENT_STREAM = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:data|event|id|retry):|:)")
 """How a stream of server-sent events begins: with a field, or with a comment."""
-
 
 _JSON = (b"{", b"[")
 """How most answers begin."""
