@@ -396,11 +396,12 @@ def soak(folder: Path, *, kills: int, seed: int, updates: bool = False) -> dict[
     if scores.duplicated(["request_date", "request_id", "exchange_index"]).any():
         problems.append("two calls with one id")
     stored = Counter(map(tuple, scores.assign(request_id=named.str.partition("#")[0])[keys].values))
-    wanted = set(map(tuple, expected[keys].values))
+    # Two calls of one id may also be of one millisecond: both have to be there.
+    wanted = Counter(map(tuple, expected[keys].values))
     quarantined = table(spark, QUARANTINE, config)["source_row_hash"]
     if quarantined.nunique() != broken:
         problems.append(f"{quarantined.nunique()} rows in quarantine instead of {broken}")
-    problems += [f"scores holds a row that the source has not: {key}" for key in set(stored) - wanted]
+    problems += [f"scores holds a row once more than the source: {key}" for key in stored - wanted]
     ratings = table(spark, FEEDBACK, config)["feedback_id"]
     if len(ratings) != rated or ratings.nunique() != rated:
         problems.append(f"{len(ratings)} ratings instead of {rated}")
@@ -417,8 +418,8 @@ def soak(folder: Path, *, kills: int, seed: int, updates: bool = False) -> dict[
         "ratings": rated,
         "days": expected["request_time"].dt.date.nunique(),
         "windows": int(spark.read.format("delta").load(f"{config.output.path}/{PROFILE_METRICS.name}").count()),
-        "lost": len(wanted - set(stored)),
-        "double": sum(count - 1 for count in stored.values()) + len(quarantined) - quarantined.nunique(),
+        "lost": (wanted - stored).total(),
+        "double": (stored - wanted).total() + len(quarantined) - quarantined.nunique(),
         "differing": len(differing),
         "problems": problems,
         "examples": [str(key) for key in differing[:5]],
