@@ -248,7 +248,7 @@ def test_what_could_not_be_scored_is_filled_in(
     command = ["--config", str(tmp_path / "config.yaml"), "--since", "2026-04-01", "--until", "2026-04-30"]
     assert rescore.main([*command, "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
-    assert done == {"days": 2, "rows": 1, "scorers": ["toxicity"], "without_source": 1}
+    assert done == {"days": 2, "reread": 0, "rows": 1, "scorers": ["toxicity"], "without_source": 1}
     after = by_key(spark, config)
     assert after.loc[("c", 0), "response_toxicity"] == pytest.approx(
         before.loc[("c", 0), "response_toxicity"], abs=1e-6
