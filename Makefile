@@ -43,7 +43,7 @@ demo: setup  ## a month of traffic through the monitor; the page is demo-out/das
 test: setup  ## the tests
 	$(BIN)/python -m pytest
 
-test-long: setup  ## the tests that take long, about an hour: faults, kills at each point, demos of every scenario, the wheel
+test-long: setup  ## the tests that take long, an hour or two: faults, kills at each point, demos of every scenario, the wheel
 	$(BIN)/python -m pytest -m long
 
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
