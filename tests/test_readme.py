@@ -1,4 +1,4 @@
-"""README's commands, settings, Python and SQL work as they stand, on the demo in small."""
+"""Commands, settings, Python and SQL of README and docs/ work as they stand, on the demo in small."""
 
 from __future__ import annotations
 
@@ -28,14 +28,24 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, *pages: str) -> list[str]:
+    """The code of a language in some pages, or in all, README's first."""
+    found = (
+        re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.DOTALL | re.MULTILINE)
+        for page in pages or PAGES.values()
+    )
+    return [block for page in found for block in page]
 
 
-COMMANDS = [line.strip() for block in blocks("sh") for line in block.splitlines() if line]
+def commands(*pages: str) -> list[str]:
+    return [line.strip() for block in blocks("sh", *pages) for line in block.splitlines() if line]
+
+
+COMMANDS = commands()
 
 
 @pytest.fixture
@@ -54,7 +64,7 @@ def there(demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_are_blocks_of_each_kind() -> None:
-    assert (len(blocks("sql")), len(blocks("python")), len(blocks("yaml"))) == (3, 1, 4)
+    assert (len(blocks("sql")), len(blocks("python")), len(blocks("yaml"))) == (4, 1, 4)
     assert len(COMMANDS) >= 10
 
 
@@ -175,7 +185,7 @@ def test_spark_submit_runs_the_wheel(there: Path, tmp_path_factory: pytest.TempP
 
 
 def test_removing_leaves_nothing_that_git_ignores() -> None:
-    assert COMMANDS[-2:] == ["make clean", "rm -rf .venv"]
+    assert commands(README)[-2:] == ["make clean", "rm -rf .venv"]
     dry = subprocess.run(["make", "clean", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     removed = {name.rstrip("/") for name in dry.split()} | {".venv"}
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
@@ -204,9 +214,23 @@ def test_python_and_queries(there: Path) -> None:
     assert all(len(table) > 1 for table in tables), found.stdout
 
 
-def test_the_picture_is_there_and_the_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_pictures_are_there_and_the_links_lead_somewhere(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", PAGES[page]):
+        path = (page.parent / target).resolve()
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings], heading
+
+
+def test_every_page_is_named_in_readme() -> None:
+    for page in PAGES:
+        assert page.name == "README.md" or f"(docs/{page.name})" in README, page.name
+
+
+def test_readme_is_short() -> None:
+    assert len(README.split()) <= 900
 
 
 def test_what_the_demo_prints_is_its_table() -> None:
