@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metrics.unpack import messages
+from metrics.unpack.contents import content_text
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
@@ -28,7 +28,7 @@ def _answer(body: Any) -> Answer | None:
         return None
     if body.get("type") != "message" and "stop_reason" not in body:
         return None
-    return Answer(messages.content_text(body["content"]), body.get("stop_reason"), body.get("usage"))
+    return Answer(content_text(body["content"]), body.get("stop_reason"), body.get("usage"))
 
 
 def _stream(events: list[Any], _call: Call | None) -> Answer | None:
@@ -56,7 +56,7 @@ def _stream(events: list[Any], _call: Call | None) -> Answer | None:
             usages.append(message.get("usage"))
             finish = message.get("stop_reason") or finish
             if message.get("content"):
-                texts.append(messages.content_text(message["content"]) or "")
+                texts.append(content_text(message["content"]) or "")
         elif kind == "message_delta":
             usages.append(event.get("usage"))
             finish = (delta.get("stop_reason") if isinstance(delta, dict) else None) or finish

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
+from metrics.unpack.contents import content_text, says_elsewhere
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, UnreadableError
 from metrics.unpack.usage import last_counts
 
@@ -67,7 +68,7 @@ def _is_gemini(body: Any) -> bool:
         return False
     candidates = body.get("candidates")
     if not candidates:
-        return not messages.says_elsewhere(body, _OWN) and not any(body.get(name) for name in _OTHERS)
+        return not says_elsewhere(body, _OWN) and not any(body.get(name) for name in _OTHERS)
     return isinstance(candidates, list) and all(map(_is_candidate, candidates[:BEGINNING]))
 
 
@@ -89,9 +90,7 @@ def _is_candidate(one: Any) -> bool:
     if isinstance(one.get("content"), str) and "author" in one:  # chat-bison
         return True
     return (
-        one.get("content") is None
-        and not _OF_A_CANDIDATE.isdisjoint(one)
-        and not messages.says_elsewhere(one, _OF_A_CANDIDATE)
+        one.get("content") is None and not _OF_A_CANDIDATE.isdisjoint(one) and not says_elsewhere(one, _OF_A_CANDIDATE)
     )
 
 
@@ -113,7 +112,7 @@ def _candidate(body: dict[str, Any]) -> tuple[str | None, Any]:
     finish = first.get("finishReason", first.get("finish_reason"))
     content = first.get("content")
     if isinstance(content, dict):
-        return messages.content_text(content["parts"] if "parts" in content else content.get("text")), finish
+        return content_text(content["parts"] if "parts" in content else content.get("text")), finish
     if isinstance(first.get("metadata"), dict):
         finish = finish or first["metadata"].get("finish_reason")
     if isinstance(first.get("message"), dict):

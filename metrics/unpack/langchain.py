@@ -12,6 +12,7 @@ from typing import Any
 
 from metrics.unpack import failures, messages
 from metrics.unpack.body import Events
+from metrics.unpack.contents import says_elsewhere
 from metrics.unpack.mlflow import OF_A_STATE
 from metrics.unpack.shapes import Answer, Call, Family
 from metrics.unpack.usage import last_counts
@@ -125,11 +126,7 @@ def _after(event: dict[str, Any], said: list[Any] | None) -> list[Any] | None:
 
 def _is_other_state(event: Any) -> bool:
     """Whether a state says something beside its messages."""
-    return (
-        isinstance(event, dict)
-        and isinstance(event.get("messages"), list)
-        and messages.says_elsewhere(event, OF_A_STATE)
-    )
+    return isinstance(event, dict) and isinstance(event.get("messages"), list) and says_elsewhere(event, OF_A_STATE)
 
 
 def _by_node(message: Any, node: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from metrics.unpack import messages
+from metrics.unpack.contents import content_text, says_elsewhere
 from metrics.unpack.names import person
 from metrics.unpack.openai import limited
 from metrics.unpack.shapes import BEGINNING, Answer, Call, Family, Input, UnreadableError
@@ -136,7 +137,7 @@ def record_of(record: Any, depth: int = _DEPTH) -> Input | None:
             if isinstance(value, str):
                 text = value
             elif isinstance(value, list):
-                text = messages.content_text(value, "\n") if value else None
+                text = content_text(value, "\n") if value else None
             elif isinstance(value, dict) and depth:
                 inner = record_of(value, depth - 1) or inner
             if text is not None or inner is not None:
@@ -176,7 +177,7 @@ def _agent_answer(body: Any) -> Answer | None:
     if not said:
         return None
     text = messages.last_answered(said)
-    if text is None and (not messages.looks_like_messages(said) or messages.says_elsewhere(body, OF_A_STATE)):
+    if text is None and (not messages.looks_like_messages(said) or says_elsewhere(body, OF_A_STATE)):
         return None
     return Answer(text, body.get("finish_reason"), body.get("usage"))
 

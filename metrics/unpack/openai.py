@@ -12,6 +12,7 @@ from typing import Any
 
 from metrics.unpack import messages
 from metrics.unpack.body import Events
+from metrics.unpack.contents import content_text, says_elsewhere
 from metrics.unpack.shapes import BEGINNING, MAX_INPUTS, Answer, Call, Family, Input, UnreadableError
 from metrics.unpack.usage import last_counts
 
@@ -114,7 +115,7 @@ def _choice(choice: Any) -> Answer | None:
     for text in (choice.get("text"), message):
         if isinstance(text, str):
             return Answer(text, finish, error=error)
-    if "delta" in choice or (finish is None and not error) or messages.says_elsewhere(choice, _NOTHING_SAID):
+    if "delta" in choice or (finish is None and not error) or says_elsewhere(choice, _NOTHING_SAID):
         return None
     return Answer(None, finish, error=error)  # filtered, or failed before it began
 
@@ -179,7 +180,7 @@ def _chunks(events: list[Any], call: Call | None) -> Answer | list[Answer] | Non
             else:
                 text = _undivided(choice, wholes)
             if text is not None and not isinstance(text, str):
-                text = messages.content_text(text)
+                text = content_text(text)
             if text is None:
                 continue
             pieces.append(text)
@@ -323,7 +324,7 @@ def _completion_request(body: Any) -> Call | None:
         if all(isinstance(one, str) for one in limited(prompt)):
             return Call([messages.text_input(one) for one in prompt], "completion")
         if all(isinstance(one, dict) for one in prompt):
-            return Call([messages.text_input(messages.content_text(prompt, "\n"))], "completion")
+            return Call([messages.text_input(content_text(prompt, "\n"))], "completion")
         raise UnreadableError
     return None
 

@@ -22,6 +22,7 @@ from metrics.unpack.anthropic import ANTHROPIC
 from metrics.unpack.bedrock import BEDROCK
 from metrics.unpack.body import Events, has_halves, parse, parse_response, repaired
 from metrics.unpack.cohere import COHERE
+from metrics.unpack.contents import as_json
 from metrics.unpack.custom import CUSTOM
 from metrics.unpack.feedback import ratings
 from metrics.unpack.gemini import GEMINI
@@ -421,7 +422,7 @@ def _set_asked(exchange: Exchange, asked: Input, settings: UnpackSettings) -> No
     exchange.prompt, exchange.turn = asked.prompt, asked.turn
     exchange.end_user, exchange.conversation_id = asked.end_user, asked.conversation_id
     if asked.messages is not None:
-        exchange.context = messages.as_json(asked.messages)
+        exchange.context = as_json(asked.messages)
     if asked.system:
         text = asked.system[0] if len(asked.system) == 1 else "\n".join(asked.system)
         hashed = _short_prompt_hash if len(text) <= SHORT else _prompt_hash
