@@ -211,7 +211,9 @@ def test_python_and_queries(there: Path) -> None:
     assert found.returncode == 0, found.stderr[-3000:]
     tables = [[line for line in part.splitlines() if line.startswith("|")] for part in found.stdout.split("--\n")[:-1]]
     assert len(tables) == 1 + len(queries)
-    assert all(len(table) > 1 for table in tables), found.stdout
+    for query, table in zip([python, *queries], tables, strict=True):
+        # The demo in small sends nothing that is of an unknown shape: that query shows the names of its columns.
+        assert len(table) > ("FROM quarantine" not in query), f"{query}\n{found.stdout}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
