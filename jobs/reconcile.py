@@ -183,7 +183,7 @@ def _check_rows(spark: SparkSession, config: Config, account: Account) -> None:
     if account.rows["missing"] and account.skipped_versions:
         account.problems.append(
             f"on_source_change: skip left out {', '.join(account.skipped_versions)}; "
-            "--new-checkpoint reads what they inserted"
+            "--new-checkpoint reads what they inserted or updated"
         )
     whole = config.source.starting_version is None and config.source.starting_timestamp is None
     if config.source.on_source_change == "fail" and whole:
