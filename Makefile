@@ -31,9 +31,9 @@ $(VENV)/.installed: setup.py pyproject.toml conf/constraints.txt
 	fi; \
 	$$python -m venv $(VENV)
 	$(PIP) --editable ".[local,dev]"
-	@$(BIN)/python -m jobs.java 2>/dev/null || { $(PIP) --editable ".[java]" 2>/dev/null; $(BIN)/python -m jobs.java; }
+	@$(BIN)/python -m jobs.command.java 2>/dev/null || { $(PIP) --editable ".[java]" 2>/dev/null; $(BIN)/python -m jobs.command.java; }
 	@# Delta's jars, into Ivy's cache: two processes that both find it empty, as tests do, would break each other's downloads.
-	@$(BIN)/python -c 'from jobs.runtime import spark_session; spark_session("setup").stop()' 2>$(VENV)/spark.log \
+	@$(BIN)/python -c 'from jobs.command.session import spark_session; spark_session("setup").stop()' 2>$(VENV)/spark.log \
 	  || { cat $(VENV)/spark.log >&2; exit 1; }
 	@touch $@
 
@@ -67,10 +67,11 @@ SEED  ?= 1
 soak: setup  ## a monitor that is killed KILLS times at random, by SEED, and a recomputation of everything in pandas
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seed $(SEED) $(ARGS)
 
-check: setup  ## ruff and mypy
+check: setup  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache pyproject.toml
 
 wheel: setup  ## the wheel, into dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

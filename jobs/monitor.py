@@ -19,12 +19,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobs import aggregate_windows, dashboard, score_responses
-from jobs.locks import Locks
-from jobs.maintenance import maintain
-from jobs.runtime import FAILED, LOG, OK, add_trigger, described, fail_point, parser, read_config, run, spark_session
+from jobs.command.arguments import add_new_checkpoint, add_trigger, parser, read_config
+from jobs.command.errors import FAILED, OK, described, run
+from jobs.command.fail_points import fail_point
+from jobs.command.log import LOG
+from jobs.command.session import spark_session
+from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
+from jobs.store.locks import Locks
+from jobs.upkeep.maintenance import maintain
+from jobs.windows.settle import settle_windows
 from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ POLL_SECONDS = 1
 GRACE_SECONDS = 600.0
 
 
-HOPS = (score_responses.HOP, aggregate_windows.HOP)
+HOPS = (SCORE_RESPONSES, AGGREGATE_WINDOWS)
 
 
 def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = True) -> bool:
@@ -52,7 +59,7 @@ def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = Tru
     steps: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("windows", lambda: _windows(spark, config, locks, first=first)),
         ("page", lambda: dashboard.write_page(spark, config)),
-        ("maintenance", lambda: maintain(spark, config, locks)),
+        ("maintenance", lambda: maintenance(spark, config, locks)),
     )
     failed = []
     for name, step in steps:
@@ -69,10 +76,26 @@ def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = Tru
 
 
 def _windows(spark: SparkSession, config: Config, locks: Locks, *, first: bool) -> None:
-    aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
+    _catch_up(spark, config, locks)
     # Maintenance looks at all windows, where it is on.
-    everything = first and config.maintenance == OFF
-    aggregate_windows.settle_windows(spark, config, locks, everything=everything)
+    settle_windows(spark, config, locks, everything=first and config.maintenance == OFF)
+
+
+def _catch_up(spark: SparkSession, config: Config, locks: Locks) -> None:
+    """Bring the windows up to date."""
+    aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
+
+
+def maintenance(spark: SparkSession, config: Config, locks: Locks, *, now: datetime | None = None) -> list[str]:
+    """``maintain`` with the windows' part in it; a batch may have ended since the tick's windows were written."""
+    return maintain(
+        spark,
+        config,
+        locks,
+        catch_up=lambda: _catch_up(spark, config, locks),
+        settle=lambda: settle_windows(spark, config, everything=True),
+        now=now,
+    )
 
 
 def run_once(
@@ -134,7 +157,7 @@ def _last_batch(query: Any) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = add_trigger(parser("monitor", __doc__ or ""))
-    score_responses.add_new_checkpoint(arguments)
+    add_new_checkpoint(arguments)
     options = arguments.parse_args(argv)
 
     def command() -> int:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import current_metrics
-from jobs.maintenance import PURGED
-from jobs.runtime import OK, parser, read_config, run, spark_session
-from jobs.tables import read_table, table_exists, table_properties
+from jobs.command.arguments import parser, read_config
+from jobs.command.errors import OK, run
+from jobs.command.session import spark_session
+from jobs.store.tables import read_table, table_exists, table_properties
+from jobs.upkeep.retention import PURGED
+from metrics.aggregate.current import current_metrics
 from metrics.aggregate.ranges import SERIES, Tile, merge_windows, tiles, within
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS, window_start
 from schemas.config import Config, Duration, duration_seconds

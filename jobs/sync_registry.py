@@ -11,24 +11,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.registry import UnknownModelError, open_registry
-from jobs.runtime import LOG, OK, parser, read_config, run, spark_session
-from jobs.tables import create_table, local_frame, read_table, table_exists, upsert
+from jobs.command.arguments import parser, read_config
+from jobs.command.errors import OK, run
+from jobs.command.log import LOG
+from jobs.command.session import spark_session
+from jobs.services.mlflow_registry import UnknownModelError, open_registry
+from jobs.services.model_versions import Row, as_json, rows_of
+from jobs.store.tables import create_table, local_frame, read_table, table_exists, upsert
 from schemas.config import Config
 from schemas.errors import ConfigError
-from schemas.model_versions import DELETED, MODEL_VERSIONS, version_order
+from schemas.model_versions import DELETED, MODEL_VERSIONS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-Row = dict[str, Any]
-TIMES = ("created_at", "updated_at")
 
 
 def sync(spark: SparkSession, config: Config) -> int:
@@ -100,21 +100,6 @@ def read_versions(config: Config, names: Sequence[str], *, known: Collection[str
     return rows
 
 
-def rows_of(spark: SparkSession, config: Config, names: Sequence[str] | None = None) -> list[Row]:
-    """Rows of ``model_versions`` in order of models and version numbers; none where the table is not there."""
-    if not table_exists(spark, MODEL_VERSIONS, config.output):
-        return []
-    table = read_table(spark, MODEL_VERSIONS, config.output)
-    if names is not None:
-        table = table.where(F.col("model_name").isin(*names))
-    # As seconds, because collect() gives times in the zone of the process.
-    seconds = {name: F.col(name).cast("double") for name in TIMES}
-    found = [row.asDict() for row in table.withColumns(seconds).collect()]
-    for row in found:
-        row |= {name: None if row[name] is None else datetime.fromtimestamp(row[name], UTC) for name in TIMES}
-    return sorted(found, key=lambda row: (row["model_name"], version_order(row["model_version"])))
-
-
 def show(rows: Sequence[Row]) -> str:
     """The versions as a table to read."""
     lines = [("version", "status", "aliases", "run", "registered")]
@@ -124,11 +109,6 @@ def show(rows: Sequence[Row]) -> str:
         lines.append((row["model_version"], row["status"], aliases or "-", row["run_name"] or "-", registered))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def as_json(value: Any) -> Any:
-    """Times and arrays for ``json.dumps``."""
-    return value.isoformat() if hasattr(value, "isoformat") else list(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

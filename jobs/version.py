@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.dashboard import page_metrics
-from jobs.runtime import OK, parser, read_config, run, spark_session
-from jobs.sync_registry import as_json, rows_of
-from jobs.tables import table_exists
-from metrics.dashboard.figures import named, number, summary, versions
+from jobs.command.arguments import parser, read_config
+from jobs.command.errors import OK, run
+from jobs.command.session import spark_session
+from jobs.services.model_versions import as_json, rows_of
+from jobs.store.tables import table_exists
+from jobs.windows.drawn import page_metrics
+from metrics.dashboard.summary import named, number, summary, versions
 from schemas.config import Config
 from schemas.errors import RegistryError
 from schemas.profile_metrics import PROFILE_METRICS
@@ -30,7 +32,7 @@ def card(spark: SparkSession, config: Config, version: str, *, model: str | None
 
     Returns:
         ``model_name``, ``model_version``, ``registry`` (its row of ``model_versions``, or None) and ``live`` (a list:
-        per endpoint what ``metrics.dashboard.figures.summary`` says of it; empty before its first traffic).
+        per endpoint what ``metrics.dashboard.summary.summary`` says of it; empty before its first traffic).
 
     Raises:
         RegistryError: Neither table knows the version, or several models have one of this number.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from schemas import Table, columns
 
+LATENESS = (("5 minutes", 300), ("1 hour", 3600), ("6 hours", 21600), ("1 day", 86400), ("7 days", 604800))
+"""Upper bounds of the histogram ``lateness``, in seconds; anything older counts as ``older``."""
+
 BATCHES = Table(
     name="batches",
     comment="One row per micro-batch of the score hop: where its source rows went.",

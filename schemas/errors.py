@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+WAY_OUT = (
+    "Restore the checkpoint, or move its folder away: everything is read again, and nothing is scored or counted twice."
+)
+"""What to do about a damaged checkpoint."""
+
 
 class MonitorError(Exception):
     """Root of the errors that end a command with exit code 1."""

@@ -33,9 +33,10 @@ import yaml
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
+from jobs.command.fail_points import FAIL_POINT_VARIABLE, FAIL_POINTS
+from jobs.command.session import spark_session
 from jobs.reconcile import reconcile
-from jobs.runtime import FAIL_POINT_VARIABLE, FAIL_POINTS, spark_session
-from jobs.score_responses import scorer_settings
+from jobs.scoring.scorers import scorer_settings
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from metrics.score.exchanges import load_scorers, score_exchanges
 from schemas.config import Config

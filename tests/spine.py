@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from jobs import aggregate_windows, score_responses
-from jobs.tables import read_table
+from jobs.store.tables import read_table
 from schemas import Table
 from schemas.config import Config
 from schemas.feedback import FEEDBACK

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from jobs import cli
-from jobs.runtime import parser, read_config
+from jobs.command.arguments import parser, read_config
 from schemas.config import load_config, parse_config
 
 if TYPE_CHECKING:

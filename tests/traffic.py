@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.tables import local_frame
+from jobs.store.tables import local_frame
 from schemas.config import Config, parse_config
 
 if TYPE_CHECKING:

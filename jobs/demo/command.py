@@ -26,7 +26,10 @@ from pathlib import Path
 import yaml
 
 from jobs import monitor, sync_registry
-from jobs.dashboard import page_metrics
+from jobs.command.arguments import parser
+from jobs.command.errors import FAILED, OK, run
+from jobs.command.log import LOG
+from jobs.command.session import spark_session
 from jobs.demo.models import train_models
 from jobs.demo.registry import MODEL, SCENARIOS, Scenario, register_versions
 from jobs.demo.traffic import (
@@ -40,8 +43,8 @@ from jobs.demo.traffic import (
     missing_commits,
     write_traffic,
 )
-from jobs.runtime import FAILED, LOG, OK, parser, run, spark_session
-from metrics.dashboard.figures import summary
+from jobs.windows.drawn import page_metrics
+from metrics.dashboard.summary import summary
 from metrics.score.models import be_quiet
 from schemas.config import load_config
 from schemas.errors import ConfigError

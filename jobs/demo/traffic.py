@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.demo.endpoint import ENDPOINT, MAX_PAYLOAD_BYTES, SCHEMA, Endpoint, Row, broken_copy, feedback_row, new_id
 from jobs.demo.registry import MODEL, Scenario, load_version, mlflow_store
 from jobs.demo.text import Prompt, civil_prompt, follow_up, greeting_prompt, recital_prompt, toxic_prompt
-from jobs.tables import local_frame
+from jobs.store.tables import local_frame
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

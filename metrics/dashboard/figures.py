@@ -8,7 +8,7 @@ rows it needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -30,13 +30,12 @@ from metrics.dashboard.drawing import (
     with_gaps,
     within,
 )
-from schemas.model_versions import version_order
+from metrics.dashboard.summary import MINUS, number, summary, versions
 from schemas.profile_metrics import ALL_VERSIONS
 
 if TYPE_CHECKING:
     from metrics.dashboard.surges import Surge
 
-MINUS = "\N{MINUS SIGN}"
 MAX_SVG_POINTS = 50_000  # a month of minutes; more make the page slow, but WebGL needs a GPU and a looser CSP
 
 PIES = (
@@ -44,52 +43,8 @@ PIES = (
     ("response_flesch_kincaid", "Mean response Flesch-Kincaid grade", 2),
     ("response_toxicity", "Mean response toxicity", 4),
 )
-MEANS = ("response_perplexity", "response_flesch_kincaid", "prompt_toxicity", "response_toxicity", "error_rate")
-TOTALS = ("requests", "input_tokens", "output_tokens")
 
 MIN_REQUESTS = 3
-
-
-def number(x: float, digits: int = 0) -> str:
-    """A number to read: thousands separated, a true minus."""
-    return f"{x:,.{digits}f}".replace("-", MINUS)
-
-
-def named(value: object) -> str:
-    """A model's or an endpoint's name to read; the log may have none."""
-    return "(no name)" if pd.isna(value) else str(value)
-
-
-def versions(metrics: pd.DataFrame) -> list[str]:
-    """Model versions by number ("10" after "9"), then the others alphabetically; without "*"."""
-    if metrics.empty:
-        return []
-    names = {str(v) for v in metrics["model_version"].dropna().unique()} - {ALL_VERSIONS}
-    return sorted(names, key=version_order)
-
-
-def summary(metrics: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict per version over all its windows (1 day, or the longest there are); None where there is no value.
-
-    Means and ``error_rate`` are Σ w x / Σ w with w = 1 / sampling_fraction, so they estimate all traffic; ``requests``,
-    ``errors`` and the token sums count what was logged.
-    """
-    days = _longest_windows(metrics)
-    result = []
-    for version in versions(metrics):
-        rows = days[days["model_version"] == version]
-        of = {column: rows[rows["column_name"] == column] for column in (*TOTALS, *MEANS)}
-        result.append(
-            {
-                "model_version": version,
-                "first_window": rows["window_start"].min(),
-                "last_window": rows["window_start"].max(),
-                **{column: _total(of[column]) for column in TOTALS},
-                "errors": _total(of["error_rate"]),
-                **{column: _mean(of[column]) for column in MEANS},
-            }
-        )
-    return result
 
 
 def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> go.Figure:
@@ -237,27 +192,6 @@ def flesch_kincaid_by_minute(metrics: pd.DataFrame) -> go.Figure:
         figure.add_trace(trace.update(marker_opacity=0.75))
     figure.update_yaxes(title="US school years")
     return styled(figure, title, rows)
-
-
-def _longest_windows(metrics: pd.DataFrame) -> pd.DataFrame:
-    if metrics.empty:
-        return metrics
-    present = metrics["granularity"].dropna().unique()
-    longest = "1 day" if "1 day" in present else max(present, key=pd.Timedelta)
-    return metrics[metrics["granularity"] == longest]
-
-
-def _mean(rows: pd.DataFrame) -> float | None:
-    """Σ w x / Σ w over the windows."""
-    weight = pd.to_numeric(rows["weighted_count"])  # a column of NULLs may come as objects
-    total = pd.to_numeric(rows["sum_wx"]) if "sum_wx" in rows else pd.to_numeric(rows["weighted_avg"]) * weight
-    known = weight.gt(0) & total.notna()
-    return float(total[known].sum() / weight[known].sum()) if known.any() else None
-
-
-def _total(rows: pd.DataFrame) -> int | None:
-    known = rows["sum"].dropna()
-    return round(known.sum()) if len(known) else None
 
 
 def _comparison(values: list[tuple[str, float | None]]) -> str:

@@ -18,6 +18,7 @@ from pandas.api.types import is_list_like
 from plotly.offline import get_plotlyjs
 
 from metrics.dashboard import figures, sentence, service, surges
+from metrics.dashboard.summary import named, number, summary, versions
 
 __all__ = ["page"]
 
@@ -85,7 +86,7 @@ def _sections(
         return []
     sections = []
     for i, ((endpoint, model), rows) in enumerate(metrics.groupby(["endpoint_name", "model_name"], dropna=False)):
-        order = figures.versions(rows)
+        order = versions(rows)
         if not order:
             continue
         old, new = order[-2] if len(order) > 1 else None, order[-1]
@@ -125,8 +126,8 @@ def _sections(
         )
         sections.append(
             {
-                "endpoint": figures.named(endpoint),
-                "model": figures.named(model),
+                "endpoint": named(endpoint),
+                "model": named(model),
                 "old": old,
                 "new": new,
                 "changes": (found := sentence.changes(rows, old=old, new=new) if old else []),
@@ -135,8 +136,8 @@ def _sections(
                 "failures": failures,
                 "new_fails_alone": any(one.model_version == new and surges.alone(rows, one) for one in failures),
                 "toxic_prompts": toxic_prompts,
-                "summary": figures.summary(rows)[::-1],
-                "registered": {version: registered.get((figures.named(model), version)) for version in order},
+                "summary": summary(rows)[::-1],
+                "registered": {version: registered.get((named(model), version)) for version in order},
                 "figures": [
                     {
                         "id": f"chart-{i}-{j}",
@@ -196,7 +197,7 @@ def _age(age: timedelta) -> str | None:
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    return DASH if value is None else figures.number(value, digits)
+    return DASH if value is None else number(value, digits)
 
 
 def _percent(value: float | None) -> str:

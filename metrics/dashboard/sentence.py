@@ -14,7 +14,7 @@ from typing import Literal
 
 import pandas as pd
 
-from metrics.dashboard.figures import number
+from metrics.dashboard.summary import number
 
 __all__ = ["RULE", "Change", "changes", "means", "verdict"]
 

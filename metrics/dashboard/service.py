@@ -22,7 +22,7 @@ from metrics.dashboard.drawing import (
     with_gaps,
     within,
 )
-from metrics.dashboard.figures import versions
+from metrics.dashboard.summary import versions
 from metrics.dashboard.surges import Surge
 from schemas.profile_metrics import ALL_VERSIONS
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binom, fisher_exact
 
-from metrics.dashboard.figures import versions
+from metrics.dashboard.summary import versions
 from schemas.profile_metrics import ALL_VERSIONS
 
 __all__ = ["RULE", "Surge", "alone", "failures", "toxic_prompts"]

@@ -22,10 +22,15 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows, score_responses
+from jobs import score_responses
+from jobs.command.session import spark_session
 from jobs.dashboard import write_page
-from jobs.runtime import spark_session
-from jobs.tables import create_table, read_table, set_table_properties
+from jobs.scoring.batch import create_tables
+from jobs.scoring.scorers import scorer_settings
+from jobs.store.tables import create_table, read_table, set_table_properties
+from jobs.windows.query import window_figures
+from jobs.windows.recompute import aggregate_batch
+from jobs.windows.settle import settle_windows
 from metrics.score.exchanges import load_scorers
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORED_COLUMNS, SCORES
@@ -47,7 +52,7 @@ BLOCK = 10
 
 def generated_scores(spark: SparkSession, config: Config, first: int, days: int, rows_per_day: int) -> DataFrame:
     """Rows of ``scores`` of some days, the first one so many days before the last."""
-    marks = dict(load_scorers(score_responses.scorer_settings(config)).fingerprints)
+    marks = dict(load_scorers(scorer_settings(config)).fingerprints)
     scorers = F.create_map(*(F.lit(part) for pair in marks.items() for part in pair))
     second = int(LAST.timestamp()) - first * DAY
     at = F.timestamp_seconds(F.lit(second) + F.floor(F.col("id") * DAY / rows_per_day))
@@ -82,13 +87,13 @@ def generated_scores(spark: SparkSession, config: Config, first: int, days: int,
 def build(spark: SparkSession, config: Config, days: int, rows_per_day: int) -> None:
     """Tables of so many days."""
     output = config.output
-    score_responses.create_tables(spark, config)
+    create_tables(spark, config)
     create_table(spark, PROFILE_METRICS, output)
     for first in range(days - 1, -1, -BLOCK):
         some = min(BLOCK, first + 1)
         rows = generated_scores(spark, config, first, some, rows_per_day)
         rows.repartition(some, "request_date").write.format("delta").mode("append").save(f"{output.path}/scores")
-    today = aggregate_windows.window_figures(spark, config, dates=[LAST.date()])
+    today = window_figures(spark, config, dates=[LAST.date()])
     now = F.lit(datetime.now(UTC))
     values = {"revision": F.lit(1), "is_settled": F.lit(True), "is_frozen": F.lit(None), "updated_at": now}
     day = today.withColumns(values)
@@ -134,8 +139,8 @@ def trigger(spark: SparkSession, config: Config, number: int, kind: str) -> tupl
     # The batch that the stream hands over: the change feed since the trigger before.
     feed = spark.read.option("readChangeFeed", "true").option("startingVersion", before + 1)
     changes = feed.format("delta").load(f"{config.output.path}/scores")
-    aggregate_windows.aggregate_batch(changes, number, config)
-    aggregate_windows.settle_windows(spark, config)
+    aggregate_batch(changes, number, config)
+    settle_windows(spark, config)
     aggregated = time.monotonic()
     write_page(spark, config)
     return scored - began, aggregated - scored, time.monotonic() - aggregated

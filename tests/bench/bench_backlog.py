@@ -18,11 +18,13 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from pyspark.sql import functions as F
 
 from jobs import score_responses
-from jobs.runtime import spark_session
+from jobs.command.session import spark_session
+from jobs.scoring.batch import score_batch
 from tests.models import save_classifier, save_language_model
 from tests.traffic import config_in, frame, row
 
@@ -83,16 +85,15 @@ def main() -> None:
         models = save_language_model(place / "lm"), save_classifier(place / "classifier")
         config = config_in(place, *models, source=source)
         write_files(spark, config, options.files)
-        score = score_responses.score_batch
 
         def measured(*args: Any, **kwargs: Any) -> None:
-            score(*args, **kwargs)
+            score_batch(*args, **kwargs)
             held.append(memory_mib(spark))
             print(f"batch {len(held)}: {held[-1]:,.0f} MiB after {timedelta(seconds=round(time.monotonic() - began))}")
 
-        score_responses.score_batch = measured
         began = time.monotonic()
-        score_responses.start(spark, config, trigger="availableNow").awaitTermination()
+        with patch.object(score_responses, "score_batch", measured):
+            score_responses.start(spark, config, trigger="availableNow").awaitTermination()
         seconds = time.monotonic() - began
         rows = spark.read.format("delta").load(f"{config.output.path}/scores").count()
     third = max(1, len(held) // 3)

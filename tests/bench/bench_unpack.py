@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import spark_session
+from jobs.command.session import spark_session
 from metrics.unpack.arrow import unpack_payload
 from metrics.unpack.unpacked import UnpackSettings
 from tests.bench.processes import cpu_seconds

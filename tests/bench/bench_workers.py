@@ -25,7 +25,7 @@ def measure(daemon: str, folder: Path, rows: int) -> dict[str, float]:
     """Seconds of the three batches, in a process of its own."""
     from pyspark.sql import functions as F
 
-    from jobs.runtime import spark_session
+    from jobs.command.session import spark_session
     from metrics.score.columns import ScorerSettings
     from metrics.score.udf import with_scores
 

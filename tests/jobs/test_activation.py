@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobs import doctor, rescore, score_responses
+from jobs import doctor, score_responses
+from jobs.scoring.rescoring import rescore
 from schemas.config import Config
 from tests.models import save_classifier
 from tests.traffic import append, config_in
@@ -44,8 +45,8 @@ def test_who_left_the_activation_open_is_told_once_and_may_set_it(
     score_responses.start(spark, config, trigger="availableNow").awaitTermination()
     assert caplog.text.count(SAID) == 1
     caplog.clear()
-    rescore.rescore(spark, config, since=DAY, until=DAY)
+    rescore(spark, config, since=DAY, until=DAY)
     assert caplog.text.count(SAID) == 1
     caplog.clear()
-    rescore.rescore(spark, with_activation(config, "sigmoid"), since=DAY, until=DAY)
+    rescore(spark, with_activation(config, "sigmoid"), since=DAY, until=DAY)
     assert SAID not in caplog.text

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobs import score_responses
-from jobs.backlog import Backlog
+from jobs.source.backlog import Backlog
 from schemas.batches import BATCHES
 from tests.spine import table
 from tests.traffic import append, config_in, row

@@ -100,7 +100,12 @@ def test_the_driver_loads_no_scorer() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "jobs").glob("*.py")), ids=lambda script: script.stem)
+def test_a_file_in_jobs_is_a_command() -> None:
+    commands = {module for module, _ in cli.COMMANDS.values() if "." not in module}
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == commands | {"__init__", "cli"}
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "jobs").glob("[!_]*")), ids=lambda script: script.stem)
 def test_no_script_hides_a_package(script: Path) -> None:
     """spark-submit puts the script's folder first on Python's path."""
     packages = {folder.name for folder in ROOT.iterdir() if folder.is_dir()}

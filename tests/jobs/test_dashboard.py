@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import current_metrics
-from jobs.dashboard import page_metrics
-from jobs.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
+from jobs.store.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
+from jobs.windows.drawn import page_metrics
+from metrics.aggregate.current import current_metrics
 from schemas.config import Config, parse_config
 from schemas.profile_metrics import PROFILE_METRICS
 

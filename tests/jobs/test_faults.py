@@ -17,9 +17,14 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, score_responses
+from jobs.command.errors import described
+from jobs.command.session import spark_session
 from jobs.reconcile import reconcile
-from jobs.runtime import described, spark_session
-from jobs.tables import read_table, table_properties
+from jobs.scoring import batch
+from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
+from jobs.store.tables import read_table, table_properties
+from jobs.windows import recompute
+from jobs.windows.made_by import GRANULARITIES, THRESHOLD
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -31,7 +36,7 @@ from tests.traffic import START, append, config_in, row
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-SCORE, WINDOWS = score_responses.HOP, aggregate_windows.HOP
+SCORE, WINDOWS = SCORE_RESPONSES, AGGREGATE_WINDOWS
 
 
 @pytest.fixture
@@ -170,7 +175,7 @@ def test_a_checkpoint_that_is_moved_away_in_the_middle_of_a_batch(
 
     append(spark, monitored, [row("unreadable", request="{")])
     with monkeypatch.context() as killed, pytest.raises(Exception, match="killed"):
-        killed.setattr(score_responses, "fail_point", die)
+        killed.setattr(batch, "fail_point", die)
         run(spark, monitored)
     assert reconcile(spark, monitored).problems != []
     Path(monitored.checkpoint(SCORE)).rename(Path(monitored.checkpoint(SCORE)).with_name("damaged"))
@@ -271,7 +276,7 @@ def test_a_change_of_settings_that_was_cut_off(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as killed, pytest.raises(RuntimeError):
-        killed.setattr(aggregate_windows, "delete_rows", die)
+        killed.setattr(recompute, "delete_rows", die)
         run(spark, monitored)
     run(spark, changed)
     assert "toxicity_threshold from unknown (a recomputation was cut off) to 0.25" in caplog.text
@@ -286,7 +291,7 @@ def test_windows_of_unknown_settings(spark: SparkSession, monitored: Config, cap
     """As a program leaves them that did not note its settings."""
     windows = f"delta.`{monitored.output.path}/profile_metrics`"
     spark.sql(f"DELETE FROM {windows} WHERE granularity = '1 hour'")
-    keys = ", ".join(f"'{one}'" for one in (aggregate_windows.GRANULARITIES, aggregate_windows.THRESHOLD))
+    keys = ", ".join(f"'{one}'" for one in (GRANULARITIES, THRESHOLD))
     spark.sql(f"ALTER TABLE {windows} UNSET TBLPROPERTIES ({keys})")
     run(spark, monitored)
     assert "it is not known by which settings the windows were made" in caplog.text
@@ -333,7 +338,7 @@ def test_another_writer_comes_between_a_merge(
     in_pieces = spark.read.format("delta").load(windows).repartition(3).write.format("delta").mode("overwrite")
     in_pieces.option("dataChange", "false").save(windows)
     waiting, go = tmp_path / "waiting", tmp_path / "go"
-    write = aggregate_windows._write
+    write = recompute.write_windows
     calls: list[int] = []
 
     def hold(values: pd.Series) -> pd.Series:
@@ -347,7 +352,7 @@ def test_another_writer_comes_between_a_merge(
         same: Column = F.pandas_udf(hold, "bigint")("count")  # type: ignore[attr-defined]  # not in the stubs
         write(figures.coalesce(1).withColumn("count", same), *args)
 
-    monkeypatch.setattr(aggregate_windows, "_write", write_held)
+    monkeypatch.setattr(recompute, "write_windows", write_held)
     removed: list[int] = []
 
     def optimize() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from jobs import score_responses
 from jobs.forget import forget
-from jobs.maintenance import purge_scores
 from jobs.reconcile import reconcile, show
-from jobs.tables import read_table
+from jobs.store.checkpoints import SCORE_RESPONSES
+from jobs.store.tables import read_table
+from jobs.upkeep.retention import purge_scores
 from metrics.hashes import keyed_hash, kind_hash
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -156,7 +157,7 @@ def test_nothing_that_is_repeated_changes_it(
     spark: SparkSession, monitored: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = held(spark, monitored)
-    forget_last_commit(monitored, score_responses.HOP)
+    forget_last_commit(monitored, SCORE_RESPONSES)
     with caplog.at_level(logging.INFO):
         score(spark, monitored)
     assert "8 skipped (8 of them ratings); " in caplog.text

@@ -15,6 +15,7 @@ import yaml
 from jobs import doctor, forget, score_responses
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
+from jobs.scoring import batch
 from metrics.slices import OTHER
 from metrics.unpack import arrow
 from schemas.batches import BATCHES
@@ -157,7 +158,7 @@ def test_what_happens_between_a_kill_and_the_restart_does_not_unbalance_the_acco
             raise RuntimeError("killed")
 
     with monkeypatch.context() as killed:
-        killed.setattr(score_responses, "fail_point", die)
+        killed.setattr(batch, "fail_point", die)
         with pytest.raises(Exception, match="killed"):
             run(spark, monitored)
     # A request is forgotten, and the row from the future can be read by now.

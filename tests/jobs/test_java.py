@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs import java
-from jobs.java import find_java, use_java
+from jobs.command import java
+from jobs.command.java import find_java, use_java
 from schemas.errors import JavaError
 
 ROOT = Path(__file__).parents[2]
@@ -223,7 +223,8 @@ def test_the_cache_where_the_environment_is_read_only(
 
 def test_the_command_prints_one_line(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put_on_path(path, fake_java(tmp_path / "jdk", 'openjdk version "17.0.15" 2025-04-15'))
-    done = subprocess.run([sys.executable, "-m", "jobs.java"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "jobs.command.java"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"Java 17.0.15, {tmp_path / 'jdk'}\n", "")
 
     (path / "java").unlink()
@@ -236,13 +237,13 @@ def test_the_command_prints_one_line(path: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_the_command_loads_nothing_heavy() -> None:
-    code = "import sys, jobs.java; sys.exit(bool({'pyspark', 'delta', 'pydantic', 'numpy'} & set(sys.modules)))"
+    code = "import sys, jobs.command.java; sys.exit(bool({'pyspark', 'delta', 'pydantic', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 SPARK = """
-import os, jobs.java
-jobs.java.MACOS_JAVA_HOME = ""
+import os, jobs.command.java
+jobs.command.java.MACOS_JAVA_HOME = ""
 from jobs.runtime import spark_session
 spark = spark_session("java", local_settings={"spark.driver.memory": "1g"})
 spark.range(100).selectExpr("id", "id % 7 AS k").write.format("delta").save(os.path.abspath("t"))
@@ -336,7 +337,7 @@ case "$2" in
 pip)
   echo "$@" >> "$venv/pip"
   case "$*" in *"[java]"*) {brings} ;; esac ;;
-jobs.java)
+jobs.command.java)
   [ -e "$venv/java" ] && echo "Java 21.0.8, $venv" && exit
   echo "Java 17 or newer is needed; none" >&2
   exit 1 ;;

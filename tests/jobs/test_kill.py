@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from jobs import aggregate_windows, score_responses
+from jobs.command.fail_points import FAIL_POINT_VARIABLE, FAIL_POINTS
 from jobs.reconcile import reconcile
-from jobs.runtime import FAIL_POINT_VARIABLE, FAIL_POINTS
-from jobs.tables import table_exists
+from jobs.scoring import batch
+from jobs.store.tables import table_exists
+from jobs.windows import recompute
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -70,7 +71,7 @@ def test_cut_off_at_each_point_in_turn(
 
     hops = [point for point in FAIL_POINTS if point != "after_tick"]
     for point in hops:
-        for hop in (score_responses, aggregate_windows):
+        for hop in (batch, recompute):
             monkeypatch.setattr(hop, "fail_point", die_at(point))
         reached.clear()
         with pytest.raises(Exception, match=f"cut off at {point}"):

@@ -15,10 +15,12 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, monitor, score_responses
-from jobs import locks as module
-from jobs.locks import Locks
 from jobs.reconcile import reconcile
-from jobs.tables import set_rows
+from jobs.store import locks as module
+from jobs.store.checkpoints import AGGREGATE_WINDOWS
+from jobs.store.locks import Locks
+from jobs.store.tables import set_rows
+from jobs.windows import recompute
 from schemas.config import Config, Output
 from schemas.errors import LockedError
 from schemas.locks import LOCKS
@@ -141,8 +143,8 @@ def test_what_was_computed_under_a_lock_that_is_lost_is_not_written(
         if point == "before_windows":
             set_rows(spark, LOCKS, config.output, F.lit(True), {"owner": F.lit("elsewhere/1/2/3")})
 
-    with monkeypatch.context() as slow, Locks(spark, config.output, "monitor", [aggregate_windows.HOP]) as locks:
-        slow.setattr(aggregate_windows, "fail_point", stand_still)
+    with monkeypatch.context() as slow, Locks(spark, config.output, "monitor", [AGGREGATE_WINDOWS]) as locks:
+        slow.setattr(recompute, "fail_point", stand_still)
         with pytest.raises(Exception, match="profile_metrics is in use by monitor"):
             aggregate_windows.start(spark, config, trigger="availableNow", locks=locks).awaitTermination()
     assert contents(spark, config, "profile_metrics") == before

@@ -12,13 +12,15 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import score_responses
-from jobs.dashboard import page_metrics
 from jobs.forget import forget
-from jobs.locks import Locks
-from jobs.maintenance import maintain, purge_scores
+from jobs.monitor import maintenance
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
-from jobs.tables import read_table
+from jobs.store.checkpoints import SCORE_RESPONSES
+from jobs.store.locks import Locks
+from jobs.store.tables import read_table
+from jobs.upkeep.retention import purge_scores
+from jobs.windows.drawn import page_metrics
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -80,7 +82,7 @@ def test_old_rows_go_and_their_windows_stay(spark: SparkSession, monitored: Conf
 
     # A batch that is replayed knows which of its rows went.
     ledger = table(spark, BATCHES, monitored)[[*FATES, "scores_purged"]].values.tolist()
-    forget_last_commit(monitored, score_responses.HOP)
+    forget_last_commit(monitored, SCORE_RESPONSES)
     run(spark, monitored)
     assert table(spark, BATCHES, monitored)[[*FATES, "scores_purged"]].values.tolist() == ledger
     assert reconcile(spark, monitored).problems == []
@@ -143,7 +145,7 @@ def test_a_purge_that_was_cut_off_is_repeated(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as killed, pytest.raises(RuntimeError):
-        killed.setattr("jobs.maintenance.delete_rows", die)
+        killed.setattr("jobs.upkeep.retention.delete_rows", die)
         purge_scores(spark, monitored, NOW.date())
     assert purge_scores(spark, monitored, NOW.date()) == {"scores": 4, "quarantine": 1}
     assert reconcile(spark, monitored).problems == []
@@ -162,7 +164,7 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
     locks = Locks(spark, monitored.output, "monitor")
     with locks.held("scores", "profile_metrics"):
         pass
-    assert maintain(spark, monitored, locks) == [], "not on the first day"
+    assert maintenance(spark, monitored, locks) == [], "not on the first day"
 
     def files(name: str) -> int:
         return int(spark.sql(f"DESCRIBE DETAIL delta.`{monitored.output.path}/{name}`").collect()[0]["numFiles"])
@@ -173,9 +175,9 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
     assert files("scores") >= 4
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=1)
     off = monitored.model_copy(update={"maintenance": "off"})
-    assert maintain(spark, off, locks, now=tomorrow) == []
-    assert maintain(spark, monitored, locks, now=tomorrow) == ["scores", "profile_metrics"]
-    assert maintain(spark, monitored, locks, now=tomorrow) == []
+    assert maintenance(spark, off, locks, now=tomorrow) == []
+    assert maintenance(spark, monitored, locks, now=tomorrow) == ["scores", "profile_metrics"]
+    assert maintenance(spark, monitored, locks, now=tomorrow) == []
     assert sorted(table(spark, SCORES, monitored)["request_id"]) == recent
     assert files("scores") == 1
     assert table(spark, LOCKS, monitored)["owner"].isna().all()
@@ -218,7 +220,7 @@ def test_what_the_windows_have_not_seen_does_not_go(spark: SparkSession, monitor
     assert of_old_day() == [4]
     append(spark, begun, [row("at last", at=OLD)])
     score_responses.start(spark, begun, trigger="availableNow").awaitTermination()
-    maintain(spark, monitored, locks, now=datetime.now(UTC) + timedelta(days=1, minutes=1))
+    maintenance(spark, monitored, locks, now=datetime.now(UTC) + timedelta(days=1, minutes=1))
     assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["new", "newer"]
     assert of_old_day() == [5]
     assert reconcile(spark, monitored).problems == []

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from jobs import aggregate_windows, dashboard, monitor
+from jobs.command.fail_points import FAIL_POINT_VARIABLE
 from jobs.reconcile import reconcile
-from jobs.runtime import FAIL_POINT_VARIABLE
-from jobs.tables import table_exists
+from jobs.store.tables import table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
@@ -186,11 +186,11 @@ def test_a_step_that_fails_does_not_stop_the_others(
 
     # Maintenance removes rows, and goes by the windows: without them not, without the page it does.
     maintained: list[int] = []
-    monkeypatch.setattr(monitor, "maintain", lambda *_: maintained.append(1))
+    monkeypatch.setattr(monitor, "maintain", lambda *_, **__: maintained.append(1))
     assert monitor.run_once(spark, config) == 1
     assert maintained == []
     monkeypatch.undo()
-    monkeypatch.setattr(monitor, "maintain", lambda *_: maintained.append(1))
+    monkeypatch.setattr(monitor, "maintain", lambda *_, **__: maintained.append(1))
     monkeypatch.setattr(dashboard, "write_page", fail)
     assert monitor.run_once(spark, config) == 1
     assert maintained == [1]

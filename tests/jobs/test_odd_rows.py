@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import ledger
+from jobs.command.log import LOG
 from jobs.reconcile import reconcile
-from jobs.runtime import LOG
-from jobs.tables import read_table
+from jobs.scoring import ledger
+from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS

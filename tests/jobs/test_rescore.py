@@ -14,10 +14,14 @@ import yaml
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, rescore, score_responses
-from jobs.dashboard import page_metrics
 from jobs.reconcile import reconcile
-from jobs.runtime import spread
-from jobs.tables import read_table
+from jobs.scoring import rescoring
+from jobs.scoring.scorers import scorer_settings
+from jobs.scoring.spread import spread
+from jobs.store.checkpoints import AGGREGATE_WINDOWS
+from jobs.store.tables import read_table
+from jobs.windows import made_by, recompute
+from jobs.windows.drawn import page_metrics
 from metrics.score.columns import COLUMNS
 from metrics.score.exchanges import load_scorers
 from metrics.score.models import pick_dtype
@@ -59,7 +63,7 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
 ) -> None:
     config = other_label(copy_of(month, tmp_path))
     before, windows_before = by_key(spark, config), windows(spark, config)
-    done = rescore.rescore(spark, config, since=FIRST, until=FIRST)
+    done = rescoring.rescore(spark, config, since=FIRST, until=FIRST)
     assert (done.days, done.rows, done.scorers, done.without_source) == (1, 7, ("toxicity",), 0)
 
     after = by_key(spark, config)
@@ -102,33 +106,33 @@ def test_rows_of_an_older_unpacker_are_read_again(spark: SparkSession, month: Co
         "output_tokens = 99 WHERE request_id = 'c'"
     )
     spark.sql(f"UPDATE {scores} SET error_code = NULL WHERE request_id = 'error'")
-    done = rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    done = rescoring.rescore(spark, config, since=FIRST, until=SECOND)
     # Six calls of the first day, of which one has another text than it had.
     assert (done.days, done.reread, done.rows, done.without_source) == (1, 7, 1, 0)
     assert set(done.scorers) == set(COLUMNS)
     found = by_key(spark, config)
     same = [name for name in expected.columns if name != "scored_at"]
     pd.testing.assert_frame_equal(found[same], expected[same], check_exact=False, rtol=1e-5)
-    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+    assert rescoring.rescore(spark, config, since=FIRST, until=SECOND) == rescoring.Rescored()
 
 
 @pytest.mark.long
 def test_two_scorers_of_two_days(spark: SparkSession, month: Config, tmp_path: Path) -> None:
     config = other_label(copy_of(month, tmp_path))
     windows_before = windows(spark, config)
-    assert rescore.rescore(spark, config, since=FIRST, until=FIRST).days == 1
+    assert rescoring.rescore(spark, config, since=FIRST, until=FIRST).days == 1
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
 
     # The second day still has the first scorer, which reaches further: it is the one that a page shows.
     shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and model_version == '7'")
     assert set(shown["window_start"].dt.date) == {FIRST, SECOND}
-    assert rescore.rescore(spark, config, since=FIRST, until=SECOND).days == 1
+    assert rescoring.rescore(spark, config, since=FIRST, until=SECOND).days == 1
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     shown = page_metrics(spark, config).query("column_name == 'response_toxicity' and granularity == '1 day'")
     newest = windows(spark, config)["nothate"]
     assert sorted(shown["avg"]) == pytest.approx(sorted(newest.query("granularity == '1 day'")["avg"]))
     assert reconcile(spark, config).problems == []
-    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+    assert rescoring.rescore(spark, config, since=FIRST, until=SECOND) == rescoring.Rescored()
 
     # A late row comes to the windows of its scorer; the other one's stay.
     append(spark, config, [row("later", response="the dog ran")])
@@ -155,7 +159,7 @@ def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, mon
     before = windows(spark, config)["hate"]
     ((all_rows, _),) = of_first_day("hate")
     spark.sql(f"DELETE FROM delta.`{config.source.path}` WHERE databricks_request_id = 'a'")
-    done = rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    done = rescoring.rescore(spark, config, since=FIRST, until=SECOND)
     assert (done.days, done.without_source) == (2, 1)
     # Both scorers' windows go into one MERGE.
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
@@ -181,7 +185,7 @@ def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, mon
     assert reconcile(spark, config).problems == []
 
     # Back to the first scorer: all its windows count again, and the other's are frozen.
-    assert rescore.rescore(spark, first, since=FIRST, until=SECOND).days == 2
+    assert rescoring.rescore(spark, first, since=FIRST, until=SECOND).days == 2
     aggregate_windows.start(spark, first, trigger="availableNow").awaitTermination()
     assert of_first_day("hate") == [(all_rows + 1, None)]
     assert of_first_day("nothate") == [(all_rows - 1, True)]
@@ -204,12 +208,12 @@ def test_a_day_is_scored_anew_before_its_windows_were_written(
             raise RuntimeError("killed")
 
     with monkeypatch.context() as killed, pytest.raises(Exception, match="killed"):
-        killed.setattr(aggregate_windows, "fail_point", die)
+        killed.setattr(recompute, "fail_point", die)
         aggregate_windows.start(spark, first, trigger="availableNow").awaitTermination()
-    assert rescore.rescore(spark, config, since=FIRST, until=FIRST).rows == 8
+    assert rescoring.rescore(spark, config, since=FIRST, until=FIRST).rows == 8
     if checkpoint == "is moved away":
-        Path(config.checkpoint(aggregate_windows.HOP)).rename(tmp_path / "away")
-        monkeypatch.setattr(aggregate_windows, "_FOLLOWED", {})
+        Path(config.checkpoint(AGGREGATE_WINDOWS)).rename(tmp_path / "away")
+        monkeypatch.setattr(made_by, "_FOLLOWED", {})
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     assert reconcile(spark, config).problems == []
     after = windows(spark, config)
@@ -267,7 +271,7 @@ def test_what_auto_means_is_decided_by_the_workers(
     values = copy_of(month, tmp_path).model_dump(by_alias=True)
     values["scoring"]["perplexity"]["dtype"] = "auto"
     config = Config.model_validate(values)
-    rescore.rescore(spark, config, since=FIRST, until=SECOND)
+    rescoring.rescore(spark, config, since=FIRST, until=SECOND)
     of_worker = set(table(spark, SCORES, config)["scorers"].map(lambda marks: dict(marks)["response_perplexity"]))
 
     def other_hardware(dtype: str, device: str) -> torch.dtype:
@@ -276,10 +280,10 @@ def test_what_auto_means_is_decided_by_the_workers(
     for module in ("models", "perplexity"):
         monkeypatch.setattr(f"metrics.score.{module}.pick_dtype", other_hardware)
     load_scorers.cache_clear()
-    of_driver = load_scorers(score_responses.scorer_settings(config)).fingerprints["response_perplexity"]
+    of_driver = load_scorers(scorer_settings(config)).fingerprints["response_perplexity"]
     load_scorers.cache_clear()
     assert of_worker != {of_driver}
-    assert rescore.rescore(spark, config, since=FIRST, until=SECOND) == rescore.Rescored()
+    assert rescoring.rescore(spark, config, since=FIRST, until=SECOND) == rescoring.Rescored()
 
 
 def sampling(config: Config, rate: float) -> Config:
@@ -332,7 +336,7 @@ def test_a_larger_sample_holds_the_smaller_one(spark: SparkSession, sampled: Con
     left_out = not_sampled(by_key(spark, sampled))
     # The same requests again are the same sample; a larger one holds it, and rescore fills it up.
     more = sampling(sampled, 0.7)
-    done = rescore.rescore(spark, more, since=FIRST, until=FIRST)
+    done = rescoring.rescore(spark, more, since=FIRST, until=FIRST)
     assert done.rows > left_out.sum() - 100
     still_out = not_sampled(by_key(spark, more))
     assert still_out.sum() < left_out.sum()
@@ -344,7 +348,7 @@ def test_a_larger_sample_holds_the_smaller_one(spark: SparkSession, sampled: Con
     # Requests that were left out have no scorer: when those that were not get another, its windows are all frozen.
     before = windows(spark, more)["hate"]
     other = other_label(more)
-    assert rescore.rescore(spark, other, since=FIRST, until=FIRST).rows == 205 - still_out.sum()
+    assert rescoring.rescore(spark, other, since=FIRST, until=FIRST).rows == 205 - still_out.sum()
     aggregate_windows.start(spark, other, trigger="availableNow").awaitTermination()
     after_all = windows(spark, other)
     pd.testing.assert_frame_equal(after_all["hate"], before)
@@ -356,7 +360,7 @@ def test_work_is_spread_by_length_of_text(spark: SparkSession, monkeypatch: pyte
     lengths = [4000, 10, 10, 3000, 2000, 10, 10, 1000, *([10] * 16)]  # dealt out as they come, all long ones meet
     rows = spark.createDataFrame([(i, length) for i, length in enumerate(lengths)], "id int, length int").coalesce(1)
     for cores in (2, 4):
-        monkeypatch.setattr("jobs.runtime._cores", lambda spark, cores=cores: cores)
+        monkeypatch.setattr("jobs.scoring.spread._cores", lambda spark, cores=cores: cores)
         dealt = spread(rows, F.col("length"), keys=["id"])
         assert dealt.columns == ["id", "length"]
         sums = work_of(dealt)
@@ -368,7 +372,7 @@ def test_work_is_spread_by_length_of_text(spark: SparkSession, monkeypatch: pyte
 
 
 def test_work_that_comes_in_small_pieces_is_spread_too(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.runtime._cores", lambda spark: 8)
+    monkeypatch.setattr("jobs.scoring.spread._cores", lambda spark: 8)
     pieces = spark.range(0, 96, 1, 32).select("id", F.lit(10).alias("length"))  # three rows each
     assert work_of(spread(pieces, F.col("length"), keys=["id"])) == [120] * 8
 
@@ -381,4 +385,4 @@ def work_of(dealt: DataFrame) -> list[int]:
 
 @pytest.mark.parametrize("days", [timedelta(0), timedelta(days=1)])
 def test_days_that_need_nothing_cost_nothing(spark: SparkSession, month: Config, days: timedelta) -> None:
-    assert rescore.rescore(spark, month, since=FIRST, until=FIRST + days) == rescore.Rescored()
+    assert rescoring.rescore(spark, month, since=FIRST, until=FIRST + days) == rescoring.Rescored()

@@ -12,9 +12,9 @@ import yaml
 from pyspark.sql import functions as F
 
 from jobs import aggregate_windows, monitor
-from jobs.aggregate_windows import NOT_KNOWN, VERY_LATE, settle_windows, settling_time
 from jobs.reconcile import reconcile
-from jobs.tables import create_table, insert_new, local_frame, set_rows
+from jobs.store.tables import create_table, insert_new, local_frame, set_rows
+from jobs.windows.settle import NOT_KNOWN, VERY_LATE, settle_windows, settling_time
 from schemas.batches import BATCHES
 from schemas.config import Config, parse_config
 from schemas.profile_metrics import PROFILE_METRICS

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs import aggregate_windows, ledger, score_responses
+from jobs import aggregate_windows, score_responses
+from jobs.command.log import LOG
 from jobs.forget import forget
-from jobs.maintenance import purge_scores
 from jobs.reconcile import reconcile
-from jobs.rescore import rescore
-from jobs.runtime import LOG
+from jobs.scoring import batch, ledger
+from jobs.scoring.rescoring import rescore
+from jobs.store.checkpoints import SCORE_RESPONSES
+from jobs.upkeep.retention import purge_scores
+from metrics.unpack.rows import unpack_rows
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.forgotten import FORGOTTEN
@@ -150,7 +153,7 @@ def test_a_shared_id_is_warned_of_once(begun: Config) -> None:
 
 def test_a_replay_and_a_new_checkpoint_change_nothing(spark: SparkSession, monitored: Config) -> None:
     before, told = calls(spark, monitored), counts(spark, monitored)
-    forget_last_commit(monitored, score_responses.HOP)
+    forget_last_commit(monitored, SCORE_RESPONSES)
     score(spark, monitored)
     assert (calls(spark, monitored), counts(spark, monitored)) == (before, told)
     score(spark, monitored, new_checkpoint=True)
@@ -195,7 +198,7 @@ def test_forgetting_a_person_leaves_others_of_the_id_alone(spark: SparkSession, 
     assert {one[2] for one in left} == {"the dog", "hello", "a job"}
     # The batch that is run again still has what it had, and its rows don't come back; later ones of others do come.
     told = counts(spark, monitored)
-    forget_last_commit(monitored, score_responses.HOP)
+    forget_last_commit(monitored, SCORE_RESPONSES)
     append(spark, monitored, [FIRST[1], sent("None", "fay", "a man", at=5)])
     score(spark, monitored)
     assert counts(spark, monitored) == [*told, [2, 1, 1, 0, 1]]
@@ -232,7 +235,7 @@ def test_one_of_two_people_of_a_call_beside_others_is_forgotten(spark: SparkSess
     assert forget(spark, monitored, end_users=["mallory"]) == {"scores": 1, "quarantine": 0, "feedback": 0}
     assert problems(spark, monitored) == []
     told = counts(spark, monitored)
-    forget_last_commit(monitored, score_responses.HOP)
+    forget_last_commit(monitored, SCORE_RESPONSES)
     score(spark, monitored)
     assert counts(spark, monitored) == told
     score(spark, monitored, new_checkpoint=True)
@@ -279,7 +282,7 @@ def test_rows_of_quarantine_get_ids_of_their_own(
     # As if a program that can't read them had met them first.
     odd = [row("None", prompt="odd one"), row("None", prompt="odd two"), sent("None", "bob", "the dog", at=2)]
     append(spark, monitored, [*odd, row("plain", prompt="odd three")])
-    real = score_responses.unpack_rows
+    real = unpack_rows
 
     def refusing(rows: Any, *args: Any, **options: Any) -> Any:
         unpacked = real(rows, *args, **options)
@@ -289,10 +292,10 @@ def test_rows_of_quarantine_get_ids_of_their_own(
         )  # fmt: skip
 
     with monkeypatch.context() as older:
-        older.setattr(score_responses, "unpack_rows", refusing)
+        older.setattr(batch, "unpack_rows", refusing)
         score(spark, monitored)
     assert counts(spark, monitored)[-1] == [4, 0, 0, 4, 0]
-    assert score_responses.retry_quarantine(spark, monitored) == {"tried": 5, "scored": 4}
+    assert batch.retry_quarantine(spark, monitored) == {"tried": 5, "scored": 4}
     assert counts(spark, monitored)[-1] == [4, 3, 3, 0, 1]
     prompts = {one[2] for one in calls(spark, monitored)}
     assert {"odd one", "odd two", "odd three"} <= prompts

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows, doctor, rescore, score_responses, slicing
+from jobs import aggregate_windows, doctor, score_responses
 from jobs.forget import forget
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
-from jobs.tables import local_frame, read_table
+from jobs.scoring import batch, slicing
+from jobs.scoring.rescoring import rescore
+from jobs.store.tables import local_frame, read_table
 from metrics.slices import OTHER
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -112,7 +114,7 @@ def test_a_function_that_fails_on_a_row_stops_nothing(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as disk, pytest.raises(Exception, match="No space left on device"):
-        disk.setattr(score_responses, "insert_new", full)
+        disk.setattr(batch, "insert_new", full)
         score_responses.start(spark, config, trigger="availableNow").awaitTermination()
     assert "fails on some rows" not in caplog.text
 
@@ -131,7 +133,7 @@ def test_a_function_that_fails_on_a_row_stops_nothing(
     values = config.model_dump(by_alias=True)
     values["scoring"]["toxicity"]["label"] = "nothate"
     again = Config.model_validate(values)
-    assert rescore.rescore(spark, again, since=START.date(), until=START.date()).rows == 3
+    assert rescore(spark, again, since=START.date(), until=START.date()).rows == 3
     assert slices() == expected
 
 
@@ -163,7 +165,7 @@ def test_slices_by_a_score_follow_it(spark: SparkSession, sliced: Config) -> Non
     values["scoring"]["toxicity"]["label"] = "nothate"
     config = Config.model_validate(values)
     before = table(spark, SCORES, sliced).set_index(["request_id", "exchange_index"])["slices"].map(dict)
-    assert rescore.rescore(spark, config, since=date(2026, 4, 1), until=date(2026, 4, 2)).days == 2
+    assert rescore(spark, config, since=date(2026, 4, 1), until=date(2026, 4, 2)).days == 2
     after = table(spark, SCORES, config).set_index(["request_id", "exchange_index"])["slices"].map(dict)
     other = {"true": "false", "false": "true", OTHER: OTHER}
     for key, slices in after.items():

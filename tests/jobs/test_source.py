@@ -15,11 +15,11 @@ import yaml
 from pyspark.sql import functions as F
 
 from jobs import score_responses
-from jobs.checkpoints import checkpoint_in_use
 from jobs.reconcile import reconcile
-from jobs.runtime import stream
-from jobs.source import common_rows, stream_source
-from jobs.source_changes import SourceQuery, skipped_versions
+from jobs.source.changes import SourceQuery, skipped_versions
+from jobs.source.inference_table import common_rows, stream_source
+from jobs.store.checkpoints import SCORE_RESPONSES, checkpoint_in_use
+from jobs.store.stream import stream
 from schemas.batches import BATCHES
 from schemas.config import Config, parse_config
 from schemas.errors import SourceError
@@ -376,7 +376,7 @@ def test_the_command_fails_skips_and_reads_again(
     assert (account.problems, account.rows["missing"]) == ([], 0)
     folders = {one for one in os.listdir(f"{config.output.path}/_checkpoints") if one.startswith("score_responses")}
     assert folders == {"score_responses", "score_responses-2"}
-    base = config.checkpoint(score_responses.HOP)
+    base = config.checkpoint(SCORE_RESPONSES)
     assert checkpoint_in_use(spark, base) == f"{base}-2"
     assert checkpoint_in_use(spark, base, new=True) == f"{base}-3"
 

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import aggregate_windows, score_responses
+from jobs import aggregate_windows
 from jobs.reconcile import reconcile
-from jobs.tables import read_table
+from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
+from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
@@ -133,7 +134,7 @@ def test_a_replayed_batch_changes_nothing(spark: SparkSession, month: Config, tm
     before = contents(spark, config)
     timings = ["finished_at", "score_seconds", "lag_seconds", "lateness", "skipped_versions"]
     ledger = table(spark, BATCHES, config).drop(columns=timings)
-    for hop in (score_responses.HOP, aggregate_windows.HOP):
+    for hop in (SCORE_RESPONSES, AGGREGATE_WINDOWS):
         forget_last_commit(config, hop)
     run(spark, config)
     assert_same(contents(spark, config), before)

@@ -18,9 +18,10 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 from jobs import cli
-from jobs.registry import name_filter, open_registry, registry_uri, requirement_lines, without_secrets
-from jobs.sync_registry import model_names, rows_of, sync
-from jobs.tables import create_table, identifier
+from jobs.services.mlflow_registry import name_filter, open_registry, registry_uri, requirement_lines, without_secrets
+from jobs.services.model_versions import rows_of
+from jobs.store.tables import create_table, identifier
+from jobs.sync_registry import model_names, sync
 from jobs.version import card
 from schemas.config import Config, MLflow, parse_config
 from schemas.errors import ConfigError, RegistryError

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
-from jobs import tables
-from jobs.source import read_source
-from jobs.tables import create_table, identifier, insert_new, read_table, table_exists
+from jobs.source.inference_table import read_source
+from jobs.store import tables
+from jobs.store.tables import create_table, identifier, insert_new, read_table, table_exists
 from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import Output, parse_config

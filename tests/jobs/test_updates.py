@@ -12,6 +12,7 @@ import pytest
 from jobs import score_responses
 from jobs.forget import forget
 from jobs.reconcile import reconcile
+from jobs.store.checkpoints import SCORE_RESPONSES
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -146,7 +147,7 @@ def test_windows_follow_an_update(spark: SparkSession, updated: Config) -> None:
 def test_a_replayed_update_changes_nothing(spark: SparkSession, updated: Config, tmp_path: Path) -> None:
     config = copy_of(updated, tmp_path)
     before, told = contents(spark, config, "scores"), counts(spark, config)
-    forget_last_commit(config, score_responses.HOP)
+    forget_last_commit(config, SCORE_RESPONSES)
     score(spark, config)
     assert (contents(spark, config, "scores"), counts(spark, config)) == (before, told)
 
@@ -159,7 +160,7 @@ def test_an_update_may_bring_an_earlier_answer_back(spark: SparkSession, updated
     assert texts(spark, config) == back
     assert counts(spark, config)[2:] == [[1, 0, 0, 1, 1]]
     before = contents(spark, config, "scores")
-    forget_last_commit(config, score_responses.HOP)
+    forget_last_commit(config, SCORE_RESPONSES)
     score(spark, config)
     assert contents(spark, config, "scores") == before
     # A copy of what the row was before comes late: it is a duplicate.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from pyspark.sql import functions as F
 
-from jobs.runtime import ARROW_BYTES
+from jobs.command.session import ARROW_BYTES
 from metrics.score.udf import _resources
 
 if TYPE_CHECKING:

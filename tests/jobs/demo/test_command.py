@@ -17,7 +17,7 @@ from jobs.demo.command import SETTINGS, Options, _whole, prepare, version_table
 from jobs.demo.registry import SCENARIOS
 from jobs.demo.traffic import missing_commits
 from jobs.reconcile import reconcile
-from jobs.tables import read_table
+from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import load_config, parse_config
 from schemas.feedback import FEEDBACK

@@ -17,10 +17,9 @@ from metrics.dashboard.figures import (
     flesch_kincaid_by_minute,
     output_tokens_over_time,
     prompt_toxicity_over_time,
-    summary,
     version_pies,
-    versions,
 )
+from metrics.dashboard.summary import summary, versions
 from metrics.dashboard.surges import Surge
 
 FIGURES = [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 from pyspark.sql import functions as F
 from tqdm import tqdm
 
-from jobs.runtime import LOG
-from jobs.source import first_version, read_source
-from jobs.tables import read_table
+from jobs.command.log import LOG
+from jobs.source.inference_table import first_version, read_source
+from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.errors import SourceError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from schemas.config import Config
-
 
 PAUSE_SECONDS = 5
 """A batch that begins later than this after the one before it had nothing to wait for: there is no backlog."""

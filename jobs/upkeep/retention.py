@@ -1,36 +1,20 @@
-"""Maintenance: removes what is older than ``retention`` says, and tidies up the tables' files.
-
-The monitor's tick does it once per ``maintenance`` (a day), each table under its lock.
-"""
+"""Retention: removes what is older than ``retention`` says, and knows what was removed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.aggregate_windows import settle_windows, start
-from jobs.locks import Locks
-from jobs.runtime import LOG, described
-from jobs.tables import (
-    delete_rows,
-    identifier,
-    merge,
-    read_table,
-    retried,
-    set_rows,
-    set_table_properties,
-    table_exists,
-)
+from jobs.command.log import LOG
+from jobs.store.tables import delete_rows, merge, read_table, retried, set_rows, set_table_properties, table_exists
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas import Table
 from schemas.batches import BATCHES
-from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
+from schemas.config import Config, duration_seconds
 from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
-from schemas.locks import LOCKS
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
@@ -38,55 +22,8 @@ from schemas.scores import SCORES
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-BELONGS: Mapping[str, tuple[Table, ...]] = {
-    SCORES.name: (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS),
-    PROFILE_METRICS.name: (PROFILE_METRICS,),
-}
-"""Tables by the one whose lock is held."""
-
 PURGED = "inference_metrics.purged_before"
 """Table property of ``profile_metrics``, by the name of the retention: the first UTC date that was kept."""
-
-RECENT = timedelta(days=8)
-"""Of partitioned tables, files of so many days are packed: older ones were, and late rows to them are few."""
-
-
-def maintain(spark: SparkSession, config: Config, locks: Locks, *, now: datetime | None = None) -> list[str]:
-    """Do what is due; the names of the tables that it was due for. Safe to cut off at any point, and to repeat."""
-    now = now or datetime.now(UTC)
-    if config.maintenance == OFF:
-        return []
-    every = timedelta(seconds=duration_seconds(config.maintenance))
-    last = locks.maintained()
-    due = [name for name in BELONGS if name in last and now - last[name] >= every]
-    errors: list[Exception] = []
-    for name in due:
-        with locks.step(name):
-            try:
-                _maintain(spark, config, name, now.date(), locks)
-            except Exception as error:
-                LOG.error(
-                    "maintenance of %s failed, and is tried again in %s: %s", name, config.maintenance, described(error)
-                )
-                errors.append(error)
-            locks.set_maintained(name, now)
-    if errors:
-        raise errors[0]
-    return due
-
-
-def _maintain(spark: SparkSession, config: Config, name: str, today: date, locks: Locks) -> None:
-    if name == SCORES.name:
-        if config.retention.horizon("scores", today):
-            # A batch may have ended since the tick's windows: what they have not seen must not go.
-            start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
-        purge_scores(spark, config, today)
-    else:
-        purge_windows(spark, config, today)
-        settle_windows(spark, config, everything=True)
-    for one in BELONGS[name]:
-        if table_exists(spark, one, config.output):
-            _tidy_up(spark, config, one, today)
 
 
 def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, int]:
@@ -167,9 +104,18 @@ def purge_windows(spark: SparkSession, config: Config, today: date) -> None:
             delete_rows(spark, PROFILE_METRICS, config.output, old)
 
 
-def _tidy_up(spark: SparkSession, config: Config, table: Table, today: date) -> None:
-    """Pack small files, and remove those that no version within ``delta.deletedFileRetentionDuration`` needs."""
-    name = identifier(table, config.output)
-    recent = f" WHERE {table.partition_by} >= DATE'{today - RECENT}'" if table.partition_by else ""
-    retried(lambda: spark.sql(f"OPTIMIZE {name}{recent}"))
-    spark.sql(f"VACUUM {name}")
+def purged_until(spark: SparkSession, config: Config) -> date | None:
+    """The first UTC date of which nothing was removed by retention; None: nothing was of any.
+
+    What was removed decides, not what the settings say now: of older dates there is not everything any more.
+    """
+    batches = read_table(spark, BATCHES, config.output)
+    purged = [one for one in ("scores_purged", "quarantine_purged", "feedback_purged") if one in batches.columns]
+    newest = F.greatest(*(F.array_max(F.map_keys(name)) for name in purged))
+    day = batches.agg(F.max(newest)).collect()[0][0]
+    return None if day is None else date.fromisoformat(day) + timedelta(days=1)
+
+
+def purged(table: str) -> str:
+    """SQL: how many rows of a batch retention has removed from a table."""
+    return f"aggregate(coalesce(map_values({table}_purged), array()), 0L, (sum, n) -> sum + n)"

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlparse
 
 import yaml
 
-from jobs.runtime import LOG, described
+from jobs.command.errors import described
+from jobs.command.log import LOG
 from schemas.config import MLflow
 from schemas.errors import RegistryError
 from schemas.model_versions import version_order

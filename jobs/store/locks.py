@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG, described
-from jobs.tables import create_table, insert_new, local_frame, read_table, set_rows
+from jobs.command.errors import described
+from jobs.command.log import LOG
+from jobs.store.tables import create_table, insert_new, local_frame, read_table, set_rows
 from schemas.errors import LockedError
 from schemas.locks import LOCKS
 
@@ -39,6 +40,7 @@ LEASE = timedelta(minutes=10)
 """Renewed every quarter of it. As long a dead process on another machine blocks its successor."""
 
 POLL_SECONDS = 2.0
+
 ALIVE, ENDED = "alive", "ended"
 
 

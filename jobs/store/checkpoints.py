@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 
-from schemas.errors import CheckpointError
+from schemas.errors import WAY_OUT, CheckpointError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-
-WAY_OUT = (
-    "Restore the checkpoint, or move its folder away: everything is read again, and nothing is scored or counted twice."
-)
-"""What to do about a damaged checkpoint."""
+SCORE_RESPONSES, AGGREGATE_WINDOWS = "score_responses", "aggregate_windows"
+"""The hops that stream: the names of their queries, of their locks and of their checkpoints' folders."""
 
 
 def checkpoint_in_use(spark: SparkSession, base: str, *, new: bool = False) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from jobs.ledger import Batch
-from jobs.tables import insert_new, kept, merge, on_dates, read_table, retried
+from jobs.scoring.ledger import Batch
+from jobs.store.tables import insert_new, kept, merge, on_dates, read_table, retried
 from metrics.calls import CALL_ID, IS_REVERTED, LOGGED_ID, with_forgotten, with_stored
 from metrics.updates import BEFORE, CONTENTS, contents_of_id
 from schemas.forgotten import FORGOTTEN

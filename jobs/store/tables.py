@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from schemas.config import Output
 
-
 R = TypeVar("R")
 
 CONFLICTS = (

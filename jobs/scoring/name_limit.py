@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG
-from jobs.tables import local_frame, on_dates, read_table
+from jobs.command.log import LOG
+from jobs.store.tables import local_frame, on_dates, read_table
 from metrics.slices import OTHER
 from schemas.config import Config
 from schemas.scores import SCORES

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import PySparkException
 
-from jobs.runtime import LOG, described
-from jobs.source import source_identifier
+from jobs.command.errors import described
+from jobs.command.log import LOG
+from jobs.source.inference_table import source_identifier
 from schemas.errors import MonitorError, SourceError
 
 if TYPE_CHECKING:
@@ -26,16 +27,13 @@ if TYPE_CHECKING:
 NO_DATA_CHANGE = ("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END")
 """Operations that remove files and not rows."""
 
-
 REMOVED = (
     *("numRemovedFiles", "numDeletionVectorsAdded", "numDeletionVectorsUpdated"),
     *("numTargetFilesRemoved", "numTargetDeletionVectorsAdded", "numTargetDeletionVectorsUpdated"),
 )
 """Figures of Delta's history that say that a commit took rows away."""
 
-
 AGAIN = "--new-checkpoint reads the table again (nothing is scored twice)"
-
 
 CAUSES: tuple[tuple[str, str], ...] = (
     (

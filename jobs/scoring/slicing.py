@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F
 
-from jobs.runtime import LOG
-from jobs.source import without_ansi
-from jobs.tables import kept, local_frame
+from jobs.command.log import LOG
+from jobs.source.inference_table import without_ansi
+from jobs.store.tables import kept, local_frame
 from metrics.slices import OTHER, with_slices
 from schemas.errors import ConfigError
 from schemas.scores import SCORES

@@ -1,0 +1,1 @@
+"""What we know of Delta and of streaming: tables, locks, checkpoints, and queries that work batch by batch."""
