@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack bench-backlog bench-score bench-workers bench-age soak check wheel clean
+.PHONY: help setup demo test test-long bench-unpack bench-trigger bench-backlog bench-score bench-workers bench-age soak check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-long: setup  ## the tests that take long, an hour or two: faults, kills at 
 
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
 	$(BIN)/python -m tests.bench.bench_unpack $(ARGS)
+
+bench-trigger: setup  ## what a warm trigger of 20 and of 10,000 rows costs, beside Delta's own sink
+	$(BIN)/python -m tests.bench.bench_trigger $(ARGS)
 
 bench-backlog: setup  ## rows a second of 10,000 small files, and the memory that they take
 	$(BIN)/python -m tests.bench.bench_backlog $(ARGS)

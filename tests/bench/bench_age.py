@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -50,9 +51,10 @@ BLOCK = 10
 """Days that are written at a time."""
 
 
-def generated_scores(spark: SparkSession, config: Config, first: int, days: int, rows_per_day: int) -> DataFrame:
-    """Rows of ``scores`` of some days, the first one so many days before the last."""
-    marks = dict(load_scorers(scorer_settings(config)).fingerprints)
+def generated_scores(
+    spark: SparkSession, marks: Mapping[str, str], first: int, days: int, rows_per_day: int
+) -> DataFrame:
+    """Rows of ``scores`` of some days, the first one so many days before the last; ``marks`` are fingerprints."""
     scorers = F.create_map(*(F.lit(part) for pair in marks.items() for part in pair))
     second = int(LAST.timestamp()) - first * DAY
     at = F.timestamp_seconds(F.lit(second) + F.floor(F.col("id") * DAY / rows_per_day))
@@ -84,14 +86,14 @@ def generated_scores(spark: SparkSession, config: Config, first: int, days: int,
     return rows.select(*(made.get(c.name, F.lit(None)).cast(c.type).alias(c.name) for c in SCORES.columns))
 
 
-def build(spark: SparkSession, config: Config, days: int, rows_per_day: int) -> None:
-    """Tables of so many days."""
+def build(spark: SparkSession, config: Config, days: int, rows_per_day: int, marks: Mapping[str, str]) -> None:
+    """Tables of so many days, scored by scorers with these fingerprints."""
     output = config.output
     create_tables(spark, config)
     create_table(spark, PROFILE_METRICS, output)
     for first in range(days - 1, -1, -BLOCK):
         some = min(BLOCK, first + 1)
-        rows = generated_scores(spark, config, first, some, rows_per_day)
+        rows = generated_scores(spark, marks, first, some, rows_per_day)
         rows.repartition(some, "request_date").write.format("delta").mode("append").save(f"{output.path}/scores")
     today = window_figures(spark, config, dates=[LAST.date()])
     now = F.lit(datetime.now(UTC))
@@ -162,7 +164,8 @@ def main() -> None:
         sizes = {}
         for days, config in configs.items():
             began = time.monotonic()
-            build(spark, config, days, options.rows_per_day)
+            marks = load_scorers(scorer_settings(config)).fingerprints
+            build(spark, config, days, options.rows_per_day, marks)
             if options.no_deletion_vectors:
                 off = {"delta.enableDeletionVectors": "false"}
                 set_table_properties(spark, PROFILE_METRICS, config.output, off)
