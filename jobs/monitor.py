@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from jobs.command.log import LOG
 from jobs.command.session import spark_session
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
 from jobs.store.locks import Locks
-from jobs.upkeep.maintenance import maintain
+from jobs.upkeep.maintenance import Timetable, maintain
 from jobs.windows.settle import settle_windows
 from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
 
@@ -44,58 +45,89 @@ GRACE_SECONDS = 600.0
 HOPS = (SCORE_RESPONSES, AGGREGATE_WINDOWS)
 
 
-def tick(spark: SparkSession, config: Config, locks: Locks, *, first: bool = True) -> bool:
-    """Run the later hops once, each after the one before it. Without windows no maintenance: it removes rows.
+@dataclass
+class Context:
+    """What the steps of a driver's ticks work with.
 
     Args:
         spark: Session.
         config: Settings.
-        locks: This driver's locks.
-        first: No tick of this process went well yet: where maintenance is off, all windows are looked at for settling.
-
-    Returns:
-        Whether all of them went well.
+        locks: The driver's locks.
+        timetable: When tables were tidied up.
+        is_first: Whether no tick of this driver went well yet.
     """
-    steps: tuple[tuple[str, Callable[[], Any]], ...] = (
-        ("windows", lambda: _windows(spark, config, locks, first=first)),
-        ("page", lambda: dashboard.write_page(spark, config)),
-        ("maintenance", lambda: maintenance(spark, config, locks)),
-    )
-    failed = []
-    for name, step in steps:
-        if name == "maintenance" and "windows" in failed:
-            continue  # what the windows have not seen must not go
+
+    spark: SparkSession
+    config: Config
+    locks: Locks
+    timetable: Timetable = field(default_factory=Timetable)
+    is_first: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One hop of a tick; it is left out where one that it ``needs`` has failed."""
+
+    name: str
+    run: Callable[[Context], object]
+    needs: tuple[str, ...] = ()
+
+
+def tick(context: Context) -> bool:
+    """Run the later hops once, each after the one before it; whether all of them went well."""
+    failed: set[str] = set()
+    for step in STEPS:
+        if failed.intersection(step.needs):
+            continue
         try:
-            step()
+            step.run(context)
         except Exception as error:
-            LOG.error("%s failed, and is tried again at the next tick: %s", name, described(error))
-            LOG.debug("%s failed", name, exc_info=True)
-            failed.append(name)
+            LOG.error("%s failed, and is tried again at the next tick: %s", step.name, described(error))
+            LOG.debug("%s failed", step.name, exc_info=True)
+            failed.add(step.name)
     fail_point("after_tick")
+    context.is_first = context.is_first and bool(failed)
     return not failed
 
 
-def _windows(spark: SparkSession, config: Config, locks: Locks, *, first: bool) -> None:
-    _catch_up(spark, config, locks)
+def _windows(context: Context) -> None:
+    _catch_up(context)
     # Maintenance looks at all windows, where it is on.
-    settle_windows(spark, config, locks, everything=first and config.maintenance == OFF)
+    everything = context.is_first and context.config.maintenance == OFF
+    settle_windows(context.spark, context.config, context.locks, everything=everything)
 
 
-def _catch_up(spark: SparkSession, config: Config, locks: Locks) -> None:
+def _catch_up(context: Context) -> None:
     """Bring the windows up to date."""
-    aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks).awaitTermination()
+    aggregate_windows.start(
+        context.spark, context.config, trigger=AVAILABLE_NOW, locks=context.locks
+    ).awaitTermination()
 
 
-def maintenance(spark: SparkSession, config: Config, locks: Locks, *, now: datetime | None = None) -> list[str]:
+def _page(context: Context) -> None:
+    dashboard.write_page(context.spark, context.config)
+
+
+def maintenance(context: Context, *, now: datetime | None = None) -> list[str]:
     """``maintain`` with the windows' part in it; a batch may have ended since the tick's windows were written."""
     return maintain(
-        spark,
-        config,
-        locks,
-        catch_up=lambda: _catch_up(spark, config, locks),
-        settle=lambda: settle_windows(spark, config, everything=True),
+        context.spark,
+        context.config,
+        context.locks,
+        context.timetable,
+        catch_up=lambda: _catch_up(context),
+        settle=lambda: settle_windows(context.spark, context.config, everything=True),
         now=now,
     )
+
+
+STEPS = (
+    Step("windows", _windows),
+    Step("page", _page),
+    # It removes rows: not those that the windows have not seen.
+    Step("maintenance", maintenance, needs=("windows",)),
+)
+"""The later hops, in the order in which a tick runs them."""
 
 
 def run_once(
@@ -113,7 +145,7 @@ def run_once(
                 LOG.info("stopping")
                 _stop(query)
                 return OK
-        return OK if tick(spark, config, locks) else FAILED
+        return OK if tick(Context(spark, config, locks)) else FAILED
 
 
 def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, new_checkpoint: bool = False) -> int:
@@ -125,12 +157,13 @@ def run_standing(spark: SparkSession, config: Config, stop: threading.Event, *, 
     with Locks(spark, config.output, "monitor", HOPS) as locks:
         query = score_responses.start(spark, config, trigger=config.trigger, new_checkpoint=new_checkpoint, locks=locks)
         interval = duration_seconds(config.trigger)
-        last_batch, last_tick, first = None, time.monotonic(), True
+        context = Context(spark, config, locks)
+        last_batch, last_tick = None, time.monotonic()
         while query.isActive and not stop.is_set():
             batch = _last_batch(query)
             if batch != last_batch or time.monotonic() - last_tick >= interval:
                 last_batch, last_tick = batch, time.monotonic()
-                first = not tick(spark, config, locks, first=first) and first
+                tick(context)
             stop.wait(POLL_SECONDS)
         if stop.is_set():
             LOG.info("stopping")

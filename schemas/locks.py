@@ -6,7 +6,7 @@ from schemas import Table, columns
 
 LOCKS = Table(
     name="locks",
-    comment="Who writes a table now, or runs a hop. A lock whose owner is NULL or whose lease is over is free.",
+    comment="Who writes a table now, or runs a hop. A lock without an owner is free.",
     columns=columns(
         ("table_name", "string", "Table that is written, or hop (score_responses, aggregate_windows) that runs"),
         ("owner", "string", "Identity of the process: machine, process id, start, and a random part; NULL: free"),
@@ -14,8 +14,16 @@ LOCKS = Table(
         ("pid", "bigint", "Its process id"),
         ("command", "string", "What it runs"),
         ("acquired_at", "timestamp", "Since when (UTC)"),
-        ("lease_until", "timestamp", "Until when, unless it is renewed (UTC)"),
-        ("maintained_at", "timestamp", "When the table was last tidied up, at first when it was first written (UTC)"),
+        (
+            "lease_until",
+            "timestamp",
+            "Until when its owner has to answer who asks for it (UTC); NULL: nobody does, and it is held until then",
+        ),
+        ("asked_by", "string", "Identity of a process that waits for it"),
+        ("asked_until", "timestamp", "Until when that one waits, unless it asks again (UTC)"),
+        ("maintained_at", "timestamp", "Not used any more: a property of the table says when it was last tidied up"),
     ),
     keys=("table_name",),
+    # Who held a lock last week is nobody's question, and each look at the table reads its log.
+    properties={f"delta.{kept}RetentionDuration": "interval 1 day" for kept in ("log", "deletedFile")},
 )

@@ -30,7 +30,6 @@ DELTA_SETTINGS = {
 }
 
 DEFAULTS = {
-    "spark.python.daemon.module": "metrics.score.daemon",
     # Generated code that is kept: a trigger needs some hundred classes, and with the 100 that are kept by default each
     # trigger compiles all of them again.
     "spark.sql.codegen.cache.maxEntries": "5000",
@@ -52,6 +51,7 @@ COLLECTOR = "-XX:+UseSerialGC -XX:NewRatio=1"
 """Of local sessions: parallel collectors take more processor time than they save with a heap of this size."""
 
 LOCAL_SETTINGS = DEFAULTS | {
+    "spark.python.daemon.module": "metrics.score.daemon",
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     # VACUUM lists folders in so many tasks: 10,000 by default, which takes a minute on one machine.

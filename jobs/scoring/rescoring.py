@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,7 +19,7 @@ from jobs.scoring.batch import create_tables
 from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.source.inference_table import common_rows, read_source
-from jobs.store.locks import POLL_SECONDS, Locks, step
+from jobs.store.locks import Locks, step
 from jobs.store.tables import on_dates, read_table, update_rows
 from metrics.calls import LOGGED_ID
 from metrics.hashes import CHECK_CHARS
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 
 SAME_KEY = f"left(own_hash, {CHECK_CHARS}) = left(content_hash, {CHECK_CHARS})"
 """SQL: whether two content hashes were made with the same key."""
-
-BETWEEN_DAYS_SECONDS = 3 * POLL_SECONDS
-"""Time for a monitor that waits to take the lock between two days."""
 
 
 @dataclass
@@ -84,9 +80,7 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     wanted = scores.where(F.col("request_date").between(F.lit(since), F.lit(until)) & (is_stale | is_unread))
     days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
     done = Rescored()
-    for number, day in enumerate(tqdm(days, unit=" days", disable=None, file=sys.stderr)):
-        if locks and number:
-            time.sleep(BETWEEN_DAYS_SECONDS)
+    for day in tqdm(days, unit=" days", disable=None, file=sys.stderr):
         with step(locks, SCORES.name):
             # Each from the table as it is then: what was read again may have to be scored again.
             unread = _rows(config, day, spark).where(is_unread)

@@ -6,13 +6,14 @@ The monitor's tick does it once per ``maintenance`` (a day), each table under it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jobs.command.errors import described
 from jobs.command.log import LOG
 from jobs.store.locks import Locks
-from jobs.store.tables import table_exists
+from jobs.store.tables import set_table_properties, table_exists, table_properties
 from jobs.upkeep.compaction import tidy_up
 from jobs.upkeep.retention import purge_scores, purge_windows
 from schemas import Table
@@ -32,13 +33,43 @@ BELONGS: Mapping[str, tuple[Table, ...]] = {
     SCORES.name: (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS),
     PROFILE_METRICS.name: (PROFILE_METRICS,),
 }
-"""Tables by the one whose lock is held."""
+"""Tables by the one whose lock is held, which is the first of them."""
+
+
+MAINTAINED = "inference_metrics.maintained_at"
+"""Property of these tables: when they were last tidied up, at first when a driver first met them."""
+
+
+@dataclass
+class Timetable:
+    """When the tables were last tidied up, as far as this driver knows: it alone does it, and a look takes two jobs."""
+
+    last: dict[str, datetime] = field(default_factory=dict)
+
+    def due(self, spark: SparkSession, config: Config, locks: Locks, now: datetime) -> list[str]:
+        """The tables whose time has come; where none is noted, this moment is."""
+        every = timedelta(seconds=duration_seconds(config.maintenance))
+        for table in (SCORES, PROFILE_METRICS):
+            if table.name not in self.last and table_exists(spark, table, config.output):
+                noted = table_properties(spark, table, config.output).get(MAINTAINED)
+                if noted is None:
+                    with locks.step(table.name):
+                        self.note(spark, config, table, now)
+                else:
+                    self.last[table.name] = datetime.fromisoformat(noted)
+        return [name for name, last in self.last.items() if now - last >= every]
+
+    def note(self, spark: SparkSession, config: Config, table: Table, now: datetime) -> None:
+        """Note that a table was tidied up."""
+        set_table_properties(spark, table, config.output, {MAINTAINED: now.isoformat(timespec="seconds")})
+        self.last[table.name] = now
 
 
 def maintain(
     spark: SparkSession,
     config: Config,
     locks: Locks,
+    timetable: Timetable,
     *,
     catch_up: Callable[[], None],
     settle: Callable[[], None],
@@ -50,6 +81,7 @@ def maintain(
         spark: Session.
         config: Settings.
         locks: This driver's locks.
+        timetable: This driver's.
         catch_up: Brings the windows up to date; called before rows are removed, which they must have seen.
         settle: Marks windows as settled; called with their table's lock held.
         now: Moment to judge by; None for this one.
@@ -60,9 +92,7 @@ def maintain(
     now = now or datetime.now(UTC)
     if config.maintenance == OFF:
         return []
-    every = timedelta(seconds=duration_seconds(config.maintenance))
-    last = locks.maintained()
-    due = [name for name in BELONGS if name in last and now - last[name] >= every]
+    due = timetable.due(spark, config, locks, now)
     errors: list[Exception] = []
     for name in due:
         with locks.step(name):
@@ -82,7 +112,7 @@ def maintain(
                     "maintenance of %s failed, and is tried again in %s: %s", name, config.maintenance, described(error)
                 )
                 errors.append(error)
-            locks.set_maintained(name, now)
+            timetable.note(spark, config, BELONGS[name][0], now)
     if errors:
         raise errors[0]
     return due

@@ -105,13 +105,14 @@ def triggers(spark: SparkSession, config: Config, staged: Path, sizes: list[int]
     costs = []
     with Locks(spark, config.output, "monitor", monitor.HOPS) as locks:
         query = score_responses.start(spark, config, trigger=POLL, locks=locks)
+        context = monitor.Context(spark, config, locks)
         for version in range(len(sizes)):
             jobs, commits, cpu = jobs_of(spark), commits_of(config), cpu_seconds()
             if version:
                 feed(staged, source, version)
             seconds = wait_for_batch(query, version)
             began = time.monotonic()
-            assert monitor.tick(spark, config, locks, first=not version)
+            assert monitor.tick(context)
             seconds += time.monotonic() - began
             cost = Cost(seconds, cpu_seconds() - cpu, jobs_of(spark) - jobs, commits_of(config) - commits)
             print(f"  {sizes[version]:,} rows: {described(cost)}", flush=True)

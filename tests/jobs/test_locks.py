@@ -145,7 +145,7 @@ def test_what_was_computed_under_a_lock_that_is_lost_is_not_written(
 
     with monkeypatch.context() as slow, Locks(spark, config.output, "monitor", [AGGREGATE_WINDOWS]) as locks:
         slow.setattr(recompute, "fail_point", stand_still)
-        with pytest.raises(Exception, match="profile_metrics is in use by monitor"):
+        with pytest.raises(Exception, match=r"(profile_metrics|aggregate_windows) is in use by monitor"):
             aggregate_windows.start(spark, config, trigger="availableNow", locks=locks).awaitTermination()
     assert contents(spark, config, "profile_metrics") == before
     run(spark, config)
@@ -194,39 +194,108 @@ def test_a_process_that_died_is_succeeded_at_once_on_its_machine_only(
     while module._started(process.pid) != "ended":
         time.sleep(0.1)
 
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(module, "_machine", lambda: "another machine")
-        with pytest.raises(LockedError, match="its place is free at "):
-            Locks(spark, output, "monitor")._take(["scores"], wait=0)
+    dead._done.set()  # it answers nobody
     with after.held("scores"):
         assert "scores: taking over from monitor (host " in caplog.text
     process.wait()
 
 
-def test_a_lease_that_is_over_frees_the_lock_elsewhere_too(
+def test_elsewhere_an_owner_is_dead_that_leaves_a_question_without_an_answer(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LEASE", timedelta(seconds=6))
+    first = Locks(spark, output, "monitor")
+    entered = first.held("scores")
+    entered.__enter__()
+    first._done.set()  # it answers nobody
+    # What it was asked long ago, by one who is dead by now, is no question.
+    past = F.lit(datetime.now(UTC) - timedelta(hours=1))
+    long_ago = {"lease_until": past, "asked_by": F.lit("elsewhere/1/2/3"), "asked_until": past}
+    set_rows(spark, LOCKS, output, F.lit(True), long_ago)
+    monkeypatch.setattr(module, "_machine", lambda: "another machine")
+    began = time.monotonic()
+    with Locks(spark, output, "monitor").held("scores"):
+        assert time.monotonic() - began >= 6
+        assert "scores: taking over from monitor (host " in caplog.text
+
+
+def test_elsewhere_an_owner_that_answers_is_alive(
     spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Locks(spark, output, "monitor")
-    first.held("scores").__enter__()
-    past = F.lit(datetime.now(UTC) - timedelta(seconds=1))
-    set_rows(spark, LOCKS, output, F.lit(True), {"lease_until": past})
-    monkeypatch.setattr(module, "_machine", lambda: "another machine")
-    with Locks(spark, output, "monitor").held("scores"):
-        pass
+    with Locks(spark, output, "monitor", ["score_responses"]) as first:
+        first.begin()
+        monkeypatch.setattr(module, "_machine", lambda: "another machine")
+        other = Locks(spark, output, "monitor", ["score_responses"])
+        with pytest.raises(LockedError, match="score_responses is in use by monitor"):
+            other.begin()
+        (held,) = of_table(spark, output)
+        assert (held["owner"], held["asked_by"]) == (first._owner, None)
 
 
-def test_what_is_held_is_renewed(spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEASE", timedelta(seconds=8))
+def of_table(spark: SparkSession, output: Output) -> list[dict[str, object]]:
+    rows = spark.read.format("delta").load(f"{output.path}/locks").orderBy("table_name").collect()
+    return [one.asDict() for one in rows]
 
-    def lease() -> datetime:
-        rows = spark.read.format("delta").load(f"{output.path}/locks").collect()
-        return max(datetime.fromisoformat(str(one["lease_until"])) for one in rows)
 
-    with Locks(spark, output, "monitor").held("scores"):
-        begun = lease()
-        while lease() == begun:
-            time.sleep(0.5)
-        assert lease() > begun
+def commits(output: Output) -> int:
+    return len(list(Path(f"{output.path}/locks/_delta_log").glob("*.json")))
+
+
+def test_a_driver_keeps_its_locks_until_somebody_asks(spark: SparkSession, output: Output) -> None:
+    with Locks(spark, output, "monitor", ["score_responses"]) as driver:
+        driver.begin()
+        with driver.step("scores"):
+            pass
+        before = commits(output)
+        for _ in range(3):
+            with driver.step("scores"):
+                driver.check("scores")
+        assert commits(output) == before, "nobody asks, and nothing is written"
+
+        # The driver is idle: who asks gets it at once. Within a step the other waits, and after it the driver does.
+        with Locks(spark, output, "forget").step("scores"):
+            assert [one["command"] for one in of_table(spark, output)] == ["monitor", "forget"]
+        order: list[str] = []
+        inside = threading.Event()
+
+        def ask() -> None:
+            inside.set()
+            with Locks(spark, output, "rescore").step("scores"):
+                order.append("rescore")
+
+        with driver.step("scores"):
+            thread = threading.Thread(target=ask)
+            thread.start()
+            inside.wait()
+            while of_table(spark, output)[1]["asked_by"] is None:
+                time.sleep(0.1)
+            order.append("step")
+        with driver.step("scores"):
+            order.append("next step")
+        thread.join()
+        assert order == ["step", "rescore", "next step"]
+    assert [one["owner"] for one in of_table(spark, output)] == [None, None]
+
+
+def test_a_log_that_nobody_can_see_is_looked_at_in_time(tmp_path: Path) -> None:
+    assert not module._Log(Output(path="s3://bucket/tables")).is_visible
+    assert not module._Log(Output.model_validate({"schema": "main.quality"})).is_visible
+    log = module._Log(Output(path=str(tmp_path)))
+    assert log.is_visible
+    folder = tmp_path / "locks" / "_delta_log"
+    folder.mkdir(parents=True)
+    (folder / f"{7:020}.json").touch()
+    assert log.has_news()
+    assert not log.has_news()
+    for version in (8, 9):
+        (folder / f"{version:020}.json").touch()
+    assert log.has_news()
+    assert not log.has_news()
+    # The next ones were cleaned up while this process stood still.
+    (folder / f"{12:020}.json").touch()
+    log._asked_at -= 2 * module.LEASE.total_seconds()
+    assert log.has_news()
+    assert not log.has_news()
 
 
 def test_a_second_monitor_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,13 @@ from pyspark.sql import functions as F
 
 from jobs import score_responses
 from jobs.forget import forget
-from jobs.monitor import maintenance
+from jobs.monitor import Context, maintenance
 from jobs.range_metrics import metrics_between
 from jobs.reconcile import reconcile
 from jobs.store.checkpoints import SCORE_RESPONSES
 from jobs.store.locks import Locks
 from jobs.store.tables import read_table
+from jobs.upkeep.maintenance import Timetable
 from jobs.upkeep.retention import purge_scores
 from jobs.windows.drawn import page_metrics
 from schemas.batches import BATCHES
@@ -161,10 +163,8 @@ def test_a_row_that_is_lost_is_no_purge(spark: SparkSession, monitored: Config) 
 
 
 def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Config) -> None:
-    locks = Locks(spark, monitored.output, "monitor")
-    with locks.held("scores", "profile_metrics"):
-        pass
-    assert maintenance(spark, monitored, locks) == [], "not on the first day"
+    driver = Context(spark, monitored, Locks(spark, monitored.output, "monitor"))
+    assert maintenance(driver) == [], "not on the first day"
 
     def files(name: str) -> int:
         return int(spark.sql(f"DESCRIBE DETAIL delta.`{monitored.output.path}/{name}`").collect()[0]["numFiles"])
@@ -175,9 +175,11 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
     assert files("scores") >= 4
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=1)
     off = monitored.model_copy(update={"maintenance": "off"})
-    assert maintenance(spark, off, locks, now=tomorrow) == []
-    assert maintenance(spark, monitored, locks, now=tomorrow) == ["scores", "profile_metrics"]
-    assert maintenance(spark, monitored, locks, now=tomorrow) == []
+    assert maintenance(replace(driver, config=off), now=tomorrow) == []
+    again = replace(driver, timetable=Timetable())  # as after a restart
+    assert maintenance(again, now=tomorrow) == ["scores", "profile_metrics"]
+    assert maintenance(again, now=tomorrow) == []
+    assert maintenance(replace(driver, timetable=Timetable()), now=tomorrow) == []
     assert sorted(table(spark, SCORES, monitored)["request_id"]) == recent
     assert files("scores") == 1
     assert table(spark, LOCKS, monitored)["owner"].isna().all()
@@ -209,9 +211,8 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
 def test_what_the_windows_have_not_seen_does_not_go(spark: SparkSession, monitored: Config) -> None:
     """A batch that was begun when its rows were younger ends between the tick's windows and its maintenance."""
     begun = Config.model_validate(monitored.model_dump(by_alias=True) | {"retention": {}})
-    locks = Locks(spark, monitored.output, "monitor")
-    with locks.held("scores", "profile_metrics"):
-        pass
+    driver = Context(spark, monitored, Locks(spark, monitored.output, "monitor"))
+    assert maintenance(driver) == []
 
     def of_old_day() -> list[int]:
         stored = windows(spark, monitored).query("granularity == '1 day' and model_version == '*'")
@@ -220,7 +221,7 @@ def test_what_the_windows_have_not_seen_does_not_go(spark: SparkSession, monitor
     assert of_old_day() == [4]
     append(spark, begun, [row("at last", at=OLD)])
     score_responses.start(spark, begun, trigger="availableNow").awaitTermination()
-    maintenance(spark, monitored, locks, now=datetime.now(UTC) + timedelta(days=1, minutes=1))
+    maintenance(driver, now=datetime.now(UTC) + timedelta(days=1, minutes=1))
     assert sorted(table(spark, SCORES, monitored)["request_id"]) == ["new", "newer"]
     assert of_old_day() == [5]
     assert reconcile(spark, monitored).problems == []
