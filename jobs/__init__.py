@@ -1,6 +1,6 @@
 """Commands, and the I/O that they are made of.
 
-A file directly in this folder is a command (``cli.COMMANDS``):
+A file directly in this folder is a command; ``cli`` finds it by its docstring:
 
 command            reads                         writes
 score_responses    inference table               scores, quarantine, feedback, batches

@@ -9,13 +9,12 @@ there: the way out when reconcile says that some differ.
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.command.arguments import add_trigger, parser, read_config
-from jobs.command.errors import OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.store.checkpoints import AGGREGATE_WINDOWS
 from jobs.store.locks import Locks, step
 from jobs.store.stream import stream
@@ -70,24 +69,22 @@ def _settle_until_it_ends(spark: SparkSession, config: Config, locks: Locks, que
         everything = False
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = add_trigger(parser("aggregate-windows", __doc__ or ""))
-    arguments.add_argument("--recompute", action="store_true", help="compute all windows anew whose rows are there")
-    options = arguments.parse_args(argv)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recompute", action="store_true", help="compute all windows anew whose rows are there")
 
-    def work() -> int:
-        config = read_config(options, trigger=options.trigger)
-        spark = spark_session("inference-metrics aggregate-windows")
-        with Locks(spark, config.output, "aggregate-windows", [AGGREGATE_WINDOWS]) as locks:
-            query = start(spark, config, trigger=config.trigger, locks=locks)
-            if options.recompute:
-                with locks.step(PROFILE_METRICS.name):
-                    recompute_all(spark, config, locks)
-            _settle_until_it_ends(spark, config, locks, query)
-        return OK
 
-    return run(work)
+def _work(call: Call) -> int:
+    config, spark = call.config, call.spark
+    with Locks(spark, config.output, call.name, [AGGREGATE_WINDOWS]) as locks:
+        query = start(spark, config, trigger=config.trigger, locks=locks)
+        if call.options.recompute:
+            with locks.step(PROFILE_METRICS.name):
+                recompute_all(spark, config, locks)
+        _settle_until_it_ends(spark, config, locks, query)
+    return OK
+
+
+main = command(__doc__, _work, _arguments, trigger=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,36 @@
-"""The console script ``inference-metrics``: one subcommand per job."""
+"""The console script ``inference-metrics``: one subcommand per file of this folder, and the demo."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.resources import files
 
-COMMANDS = {
-    "monitor": ("monitor", "the main job: score, aggregate, draw, at every trigger"),
-    "score-responses": ("score_responses", "inference table → scores, quarantine, batches"),
-    "aggregate-windows": ("aggregate_windows", "scores → profile_metrics"),
-    "metrics": ("range_metrics", "any range of time, merged from the windows' sketches"),
-    "dashboard": ("dashboard", "profile_metrics → one HTML page"),
-    "sync-registry": ("sync_registry", "MLflow registry → model_versions"),
-    "version": ("version", "one version's card: where it comes from and how it lives"),
-    "reconcile": ("reconcile", "prove that every source row is accounted for and every window is right"),
-    "rescore": ("rescore", "give the rows of some days the scores of other scorers, or those that are missing"),
-    "forget": ("forget", "remove a person's rows from every table"),
-    "doctor": ("doctor", "check source, tables, retention, models and versions before anything is written"),
-    "demo": ("demo.command", "a chatbot, its registry and a month of its traffic, then monitor"),
-}
+NO_COMMANDS = ("__init__.py", "cli.py")
+
+
+def _commands() -> dict[str, tuple[str, str]]:
+    """Module and description of each command, from the docstrings alone: their imports take seconds.
+
+    A docstring begins with "Name: what it does." and has a line ``inference-metrics NAME …``.
+    """
+    folder = files("jobs")
+    sources = {one.name.removesuffix(".py"): one for one in folder.iterdir() if one.name.endswith(".py")}
+    sources = {stem: one for stem, one in sources.items() if one.name not in NO_COMMANDS}
+    sources["demo.command"] = folder / "demo" / "command.py"
+    found = {}
+    for module, source in sources.items():
+        doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+        title, _, usage = doc.partition("inference-metrics ")
+        text = title.splitlines()[0].partition(": ")[2].replace("``", "").rstrip(".")
+        found[usage.split(maxsplit=1)[0]] = (f"jobs.{module}", text)
+    return dict(sorted(found.items(), key=lambda one: (one[0] != "monitor", one[0])))
+
+
+COMMANDS = _commands()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     given = list(sys.argv[1:] if argv is None else argv)
     options = arguments.parse_args(given[:1])
-    module = importlib.import_module(f"jobs.{COMMANDS[options.command][0]}")
+    module = importlib.import_module(COMMANDS[options.command][0])
     return int(module.main(given[1:]))
 
 

@@ -5,19 +5,18 @@ inference-metrics dashboard --config conf/local.yaml [--out DIR]
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.command.log import LOG
-from jobs.command.session import spark_session
 from jobs.scoring.ledger import unknown_shapes
 from jobs.store.tables import read_table, table_exists
 from jobs.windows.drawn import page_metrics
@@ -81,18 +80,17 @@ def default_folder(config: Config) -> str:
     return str(Path(base).parent / "dashboard") if config.output.path else f"{base}/dashboard"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("dashboard", __doc__ or "")
-    arguments.add_argument("--out", metavar="DIR", help="folder for index.html")
-    options = arguments.parse_args(argv)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", help="folder for index.html")
 
-    def command() -> int:
-        config = read_config(options)
-        print(write_page(spark_session("dashboard"), config, options.out))
-        return OK
 
-    return run(command)
+def _work(call: Call) -> int:
+    config = call.config
+    print(write_page(call.spark, config, call.options.out))
+    return OK
+
+
+main = command(__doc__, _work, _arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ One line per check: ok, warning or failed; exits 1 if one failed.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -30,10 +29,9 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import FAILED, OK, described, run
+from jobs.command.call import Call, command
+from jobs.command.errors import FAILED, OK, described
 from jobs.command.log import LOG
-from jobs.command.session import spark_session
 from jobs.scoring.ledger import unknown_shapes
 from jobs.scoring.scorers import scorer_settings
 from jobs.scoring.slicing import check_slices
@@ -241,19 +239,14 @@ def show(findings: Sequence[Finding]) -> str:
     return "\n".join(f"{one.level:<8} {one.check:<10} {one.text}" for one in findings)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("doctor", __doc__ or "")
-    arguments.add_argument("--json", action="store_true", help="print the findings as JSON")
-    options = arguments.parse_args(argv)
+def _work(call: Call) -> int:
+    config = call.config
+    findings = examine(call.spark, config, now=datetime.now(UTC))
+    call.show([asdict(one) for one in findings], lambda: show(findings))
+    return FAILED if any(one.level == BAD for one in findings) else OK
 
-    def command() -> int:
-        config = read_config(options)
-        findings = examine(spark_session("doctor"), config, now=datetime.now(UTC))
-        print(json.dumps([asdict(one) for one in findings]) if options.json else show(findings))
-        return FAILED if any(one.level == BAD for one in findings) else OK
 
-    return run(command)
+main = command(__doc__, _work, as_json="the findings")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ table is not the monitor's: remove the rows there, too.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,9 +22,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.scoring.batch import create_tables
 from jobs.scoring.ledger import forgotten_ids
 from jobs.store.locks import Locks
@@ -118,23 +118,21 @@ def _remember(rows: DataFrame, config: Config, *, table: str) -> None:
     insert_new(keys.withColumn("forgotten_at", F.lit(datetime.now(UTC))), FORGOTTEN, config.output)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("forget", __doc__ or "")
-    who = arguments.add_mutually_exclusive_group(required=True)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--request-id", action="append", default=[], help="id of a request, as the log has it; repeatable")
     who.add_argument("--end-user", action="append", default=[], help="a user, as the payloads name them; repeatable")
-    options = arguments.parse_args(argv)
 
-    def command() -> int:
-        config = read_config(options)
-        spark = spark_session("forget")
-        with Locks(spark, config.output, "forget").step(SCORES.name):
-            deleted = forget(spark, config, request_ids=options.request_id, end_users=options.end_user)
-        print(", ".join(f"{count:,} rows of {table}" for table, count in deleted.items()) + f" deleted; {OLD_FILES}")
-        return OK
 
-    return run(command)
+def _work(call: Call) -> int:
+    config, spark = call.config, call.spark
+    with Locks(spark, config.output, call.name).step(SCORES.name):
+        deleted = forget(spark, config, request_ids=call.options.request_id, end_users=call.options.end_user)
+    print(", ".join(f"{count:,} rows of {table}" for table, count in deleted.items()) + f" deleted; {OLD_FILES}")
+    return OK
+
+
+main = command(__doc__, _work, _arguments)
 
 
 if __name__ == "__main__":

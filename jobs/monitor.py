@@ -18,17 +18,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobs import aggregate_windows, dashboard, score_responses
-from jobs.command.arguments import add_new_checkpoint, add_trigger, parser, read_config
-from jobs.command.errors import FAILED, OK, described, run
+from jobs.command.call import Call, add_new_checkpoint, command
+from jobs.command.errors import FAILED, OK, described
 from jobs.command.fail_points import fail_point
 from jobs.command.log import LOG
-from jobs.command.session import spark_session
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
 from jobs.store.locks import Locks
 from jobs.upkeep.maintenance import Timetable, maintain
@@ -187,22 +186,15 @@ def _last_batch(query: Any) -> Any:
     return (query.lastProgress or {}).get("batchId")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = add_trigger(parser("monitor", __doc__ or ""))
-    add_new_checkpoint(arguments)
-    options = arguments.parse_args(argv)
+def _work(call: Call) -> int:
+    config, stop = call.config, threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    work = run_once if config.trigger == AVAILABLE_NOW else run_standing
+    return work(call.spark, config, stop, new_checkpoint=call.options.new_checkpoint)
 
-    def command() -> int:
-        config = read_config(options, trigger=options.trigger)
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        spark = spark_session("inference-metrics monitor")
-        work = run_once if config.trigger == AVAILABLE_NOW else run_standing
-        return work(spark, config, stop, new_checkpoint=options.new_checkpoint)
 
-    return run(command)
+main = command(__doc__, _work, add_new_checkpoint, trigger=True)
 
 
 if __name__ == "__main__":

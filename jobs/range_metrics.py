@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import functions as F
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.store.tables import read_table, table_exists, table_properties
 from jobs.upkeep.retention import PURGED
 from metrics.aggregate.current import current_metrics
@@ -194,40 +193,36 @@ def as_json(found: DataFrame) -> list[dict[str, Any]]:
     return [{key: _iso(value) for key, value in row.items()} for row in (one.asDict() for one in found.collect())]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("metrics", __doc__ or "")
-    arguments.add_argument("--since", type=_time, required=True, metavar="TIME", help="first date, or time (UTC)")
-    arguments.add_argument(
-        "--until", type=_end, required=True, metavar="TIME", help="last date, or time after the last"
-    )
-    arguments.add_argument("--by", action="append", default=[], choices=BY, help="a row for each; repeatable")
-    arguments.add_argument(
-        "--granularity", type=_period, metavar="DURATION", help="a row per period, for example '1 day'"
-    )
-    arguments.add_argument(
-        "--column", action="append", default=[], metavar="NAME", help="only this measure; repeatable"
-    )
-    arguments.add_argument("--json", action="store_true", help="print the figures as JSON")
-    options = arguments.parse_args(argv)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=_time, required=True, metavar="TIME", help="first date, or time (UTC)")
+    parser.add_argument("--until", type=_end, required=True, metavar="TIME", help="last date, or time after the last")
+    parser.add_argument("--by", action="append", default=[], choices=BY, help="a row for each; repeatable")
+    parser.add_argument("--granularity", type=_period, metavar="DURATION", help="a row per period, for example '1 day'")
+    parser.add_argument("--column", action="append", default=[], metavar="NAME", help="only this measure; repeatable")
+
+
+def _work(call: Call) -> int:
+    options = call.options
     if options.since >= options.until:
-        arguments.error(f"--since {options.since} is not before --until {options.until}")
+        raise ConfigError("the range", [f"--since {options.since} is not before --until {options.until}"])
+    config = call.config
+    found = metrics_between(
+        call.spark,
+        config,
+        options.since,
+        options.until,
+        by=options.by,
+        granularity=options.granularity,
+        columns=options.column,
+    )
+    if options.json:
+        print(json.dumps(as_json(found)))
+    else:
+        print(show(found.toPandas()))
+    return OK
 
-    def command() -> int:
-        config = read_config(options)
-        found = metrics_between(
-            spark_session("inference-metrics metrics"),
-            config,
-            options.since,
-            options.until,
-            by=options.by,
-            granularity=options.granularity,
-            columns=options.column,
-        )
-        print(json.dumps(as_json(found)) if options.json else show(found.toPandas()))
-        return OK
 
-    return run(command)
+main = command(__doc__, _work, _arguments, as_json="the figures")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,13 @@ are from before there was a table of ratings, as many rows with ratings as they 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import FAILED, OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import FAILED, OK
 from jobs.scoring.account import Account, check_ledger, check_rows, report
 from jobs.scoring.fates import FATES
 from jobs.store.tables import create_table, table_exists
@@ -77,19 +75,14 @@ def _line(name: str, cells: Sequence[str]) -> str:
     return f"{name:<12}" + "".join(f"{cell:>13}" for cell in cells)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("reconcile", __doc__ or "")
-    arguments.add_argument("--json", action="store_true", help="print the account as JSON")
-    options = arguments.parse_args(argv)
+def _work(call: Call) -> int:
+    config = call.config
+    account = reconcile(call.spark, config)
+    call.show(asdict(account), lambda: show(account))
+    return FAILED if account.problems else OK
 
-    def command() -> int:
-        config = read_config(options)
-        account = reconcile(spark_session("reconcile"), config)
-        print(json.dumps(asdict(account)) if options.json else show(account))
-        return FAILED if account.problems else OK
 
-    return run(command)
+main = command(__doc__, _work, as_json="the account")
 
 
 if __name__ == "__main__":

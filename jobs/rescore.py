@@ -14,17 +14,15 @@ run of monitor or aggregate-windows; those of the scorer before stay as they wer
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.scoring.rescoring import Rescored, rescore
 from jobs.store.locks import Locks
+from schemas.errors import ConfigError
 
 
 def show(done: Rescored) -> str:
@@ -46,25 +44,22 @@ def _date(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no date like 2026-04-01") from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("rescore", __doc__ or "")
-    arguments.add_argument("--since", type=_date, required=True, metavar="DATE", help="first UTC date")
-    arguments.add_argument("--until", type=_date, required=True, metavar="DATE", help="last UTC date, included")
-    arguments.add_argument("--json", action="store_true", help="print what was done as JSON")
-    options = arguments.parse_args(argv)
-    if options.since > options.until:
-        arguments.error(f"--since {options.since} is after --until {options.until}")
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=_date, required=True, metavar="DATE", help="first UTC date")
+    parser.add_argument("--until", type=_date, required=True, metavar="DATE", help="last UTC date, included")
 
-    def command() -> int:
-        config = read_config(options)
-        spark = spark_session("rescore")
-        locks = Locks(spark, config.output, "rescore")
-        done = rescore(spark, config, since=options.since, until=options.until, locks=locks)
-        print(json.dumps(asdict(done)) if options.json else show(done))
-        return OK
 
-    return run(command)
+def _work(call: Call) -> int:
+    since, until = call.options.since, call.options.until
+    if since > until:
+        raise ConfigError("the range", [f"--since {since} is after --until {until}"])
+    config, spark = call.config, call.spark
+    done = rescore(spark, config, since=since, until=until, locks=Locks(spark, config.output, call.name))
+    call.show(asdict(done), lambda: show(done))
+    return OK
+
+
+main = command(__doc__, _work, _arguments, as_json="what was done")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ program has learned to read more, and ends.
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.command.arguments import add_new_checkpoint, add_trigger, parser, read_config
-from jobs.command.errors import OK, run
+from jobs.command.call import Call, add_new_checkpoint, command
+from jobs.command.errors import OK
 from jobs.command.log import LOG
-from jobs.command.session import spark_session
 from jobs.scoring.batch import create_tables, retry_quarantine, score_batch
 from jobs.scoring.name_limit import Names
 from jobs.scoring.scorers import checked_scorers
@@ -83,28 +82,26 @@ def _say_if_hashes_have_no_key(config: Config) -> None:
         LOG.warning("text hashes have no key: anyone can test guesses on them. Set %s or text.key.", TEXT_KEY_VARIABLE)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = add_trigger(parser("score-responses", __doc__ or ""))
-    add_new_checkpoint(arguments)
-    arguments.add_argument("--retry-quarantine", action="store_true", help="take the rows of quarantine once more")
-    options = arguments.parse_args(argv)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_new_checkpoint(parser)
+    parser.add_argument("--retry-quarantine", action="store_true", help="take the rows of quarantine once more")
 
-    def work() -> int:
-        config = read_config(options, trigger=options.trigger)
-        spark = spark_session("inference-metrics score-responses")
-        locks = Locks(spark, config.output, "score-responses", [SCORE_RESPONSES])
-        if options.retry_quarantine:
-            with locks.step(SCORES.name):
-                done = retry_quarantine(spark, config)
-            print(f"{done['tried']:,} rows of quarantine tried, {done['scored']:,} scored")
-            return OK
-        with locks:
-            query = start(spark, config, trigger=config.trigger, new_checkpoint=options.new_checkpoint, locks=locks)
-            query.awaitTermination()
+
+def _work(call: Call) -> int:
+    config, spark = call.config, call.spark
+    locks = Locks(spark, config.output, call.name, [SCORE_RESPONSES])
+    if call.options.retry_quarantine:
+        with locks, locks.step(SCORES.name):
+            done = retry_quarantine(spark, config)
+        print(f"{done['tried']:,} rows of quarantine tried, {done['scored']:,} scored")
         return OK
+    with locks:
+        query = start(spark, config, trigger=config.trigger, new_checkpoint=call.options.new_checkpoint, locks=locks)
+        query.awaitTermination()
+    return OK
 
-    return run(work)
+
+main = command(__doc__, _work, _arguments, trigger=True)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ mlflow.registered_model, else those that scores holds.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.command.log import LOG
-from jobs.command.session import spark_session
 from jobs.services.mlflow_registry import UnknownModelError, open_registry
 from jobs.services.model_versions import Row, as_json, rows_of
 from jobs.store.tables import create_table, local_frame, read_table, table_exists, upsert
@@ -111,21 +109,15 @@ def show(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("sync-registry", __doc__ or "")
-    arguments.add_argument("--json", action="store_true", help="print the versions as JSON")
-    options = arguments.parse_args(argv)
+def _work(call: Call) -> int:
+    config, spark = call.config, call.spark
+    sync(spark, config)
+    rows = rows_of(spark, config, model_names(spark, config))
+    call.show(rows, lambda: show(rows), default=as_json)
+    return OK
 
-    def command() -> int:
-        config = read_config(options)
-        spark = spark_session("inference-metrics sync-registry")
-        sync(spark, config)
-        rows = rows_of(spark, config, model_names(spark, config))
-        print(json.dumps(rows, default=as_json) if options.json else show(rows))
-        return OK
 
-    return run(command)
+main = command(__doc__, _work, as_json="the versions")
 
 
 if __name__ == "__main__":

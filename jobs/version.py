@@ -5,14 +5,13 @@ inference-metrics version 7 --config conf/local.yaml [--model NAME] [--json]
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.command.arguments import parser, read_config
-from jobs.command.errors import OK, run
-from jobs.command.session import spark_session
+from jobs.command.call import Call, command
+from jobs.command.errors import OK
 from jobs.services.model_versions import as_json, rows_of
 from jobs.store.tables import table_exists
 from jobs.windows.drawn import page_metrics
@@ -137,21 +136,19 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else number(value, digits)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("version", __doc__ or "")
-    arguments.add_argument("version", help="of the registered model, for example 7")
-    arguments.add_argument("--model", metavar="NAME", help="registered model; default: mlflow.registered_model")
-    arguments.add_argument("--json", action="store_true", help="print the card as JSON")
-    options = arguments.parse_args(argv)
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("version", help="of the registered model, for example 7")
+    parser.add_argument("--model", metavar="NAME", help="registered model; default: mlflow.registered_model")
 
-    def command() -> int:
-        config = read_config(options)
-        found = card(spark_session("inference-metrics version"), config, options.version, model=options.model)
-        print(json.dumps(found, default=as_json) if options.json else show(found))
-        return OK
 
-    return run(command)
+def _work(call: Call) -> int:
+    config = call.config
+    found = card(call.spark, config, call.options.version, model=call.options.model)
+    call.show(found, lambda: show(found), default=as_json)
+    return OK
+
+
+main = command(__doc__, _work, _arguments, as_json="the card")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import pytest
 import yaml
 
 from jobs import cli
-from jobs.command.arguments import parser, read_config
 from schemas.config import load_config, parse_config
 
 if TYPE_CHECKING:
@@ -90,8 +89,8 @@ def test_commands(
 ) -> None:
     arguments = shlex.split(command, comments=True)[1:]
     if "5 minutes" in arguments:  # stays up; tests/jobs/test_monitor.py runs one that does
-        options = parser("monitor", "").parse_known_args(arguments[1:])[0]
-        assert read_config(options, trigger="5 minutes").trigger == "5 minutes"
+        settings = arguments[arguments.index("--config") + 1]
+        assert load_config(settings, [f"trigger={arguments[-1]}"]).trigger == "5 minutes"
         return
     if arguments[0] == "demo":
         shutil.copytree(demo_models, there / arguments[arguments.index("--out") + 1] / "models")

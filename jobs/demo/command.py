@@ -15,6 +15,7 @@ as 6 does), incident (an improvement whose index breaks one day for six hours).
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -26,8 +27,8 @@ from pathlib import Path
 import yaml
 
 from jobs import monitor, sync_registry
-from jobs.command.arguments import parser
-from jobs.command.errors import FAILED, OK, run
+from jobs.command.call import Call, command
+from jobs.command.errors import FAILED, OK
 from jobs.command.log import LOG
 from jobs.command.session import spark_session
 from jobs.demo.models import train_models
@@ -176,17 +177,20 @@ def version_table(rows: Sequence[dict[str, object]]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    arguments = parser("demo", __doc__ or "", config=False)
-    arguments.add_argument("--out", metavar="DIR", default="demo-out", type=Path, help="folder for everything")
-    arguments.add_argument("--scenario", choices=SCENARIOS, default="improvement", help="what becomes of version 7")
-    arguments.add_argument("--days", type=int, default=30, help="days of traffic, the new version from the middle on")
-    arguments.add_argument("--requests", type=int, default=3000, help="requests in the log")
-    arguments.add_argument("--seed", type=int, default=7, help="of models, registry and traffic")
-    given = vars(arguments.parse_args(argv))
-    out = given.pop("out").resolve()
-    return run(lambda: demo(out, Options(**given)))
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", default="demo-out", type=Path, help="folder for everything")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="improvement", help="what becomes of version 7")
+    parser.add_argument("--days", type=int, default=30, help="days of traffic, the new version from the middle on")
+    parser.add_argument("--requests", type=int, default=3000, help="requests in the log")
+    parser.add_argument("--seed", type=int, default=7, help="of models, registry and traffic")
+
+
+def _work(call: Call) -> int:
+    given = dict(vars(call.options))
+    return demo(given.pop("out").resolve(), Options(**given))
+
+
+main = command(__doc__, _work, _arguments, config=False)
 
 
 if __name__ == "__main__":

@@ -101,8 +101,11 @@ def test_the_driver_loads_no_scorer() -> None:
 
 
 def test_a_file_in_jobs_is_a_command() -> None:
-    commands = {module for module, _ in cli.COMMANDS.values() if "." not in module}
-    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == commands | {"__init__", "cli"}
+    modules = {module for module, _ in cli.COMMANDS.values()}
+    files = {f"jobs.{path.stem}" for path in (ROOT / "jobs").glob("*.py")}
+    assert modules == files - {"jobs.__init__", "jobs.cli"} | {"jobs.demo.command"}
+    assert next(iter(cli.COMMANDS)) == "monitor"
+    assert all(text for _, text in cli.COMMANDS.values())
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "jobs").glob("[!_]*")), ids=lambda script: script.stem)

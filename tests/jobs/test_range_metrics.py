@@ -141,7 +141,9 @@ def test_the_command(demo_folder: Path, scores: pd.DataFrame, capsys: pytest.Cap
     assert cli.main([*command, "--until", f"{until} 00:00:30"]) == 2
     assert "must begin and end with windows, the shortest of which are of 1 minute" in capsys.readouterr().err
     assert cli.main([*command, "--until", str(day), "--granularity", "90 seconds"]) == 2
-    for wrong in (["--until", "tomorrow"], ["--until", "2000-01-01"], ["--until", str(day), "--granularity", "day"]):
+    assert cli.main([*command, "--until", "2000-01-01"]) == 2
+    assert "is not before --until 2000-01-02" in capsys.readouterr().err
+    for wrong in (["--until", "tomorrow"], ["--until", str(day), "--granularity", "day"]):
         with pytest.raises(SystemExit) as ended:
             cli.main([*command, *wrong])
         assert ended.value.code == 2
