@@ -45,13 +45,8 @@ from metrics.unpack.payloads import FAMILIES, families
 from schemas.batches import BATCHES
 from schemas.config import TEXT_KEY_VARIABLE, Config
 from schemas.errors import MonitorError
-from schemas.feedback import FEEDBACK
-from schemas.forgotten import FORGOTTEN
-from schemas.locks import LOCKS
-from schemas.model_versions import MODEL_VERSIONS
-from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
-from schemas.scores import SCORES
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -183,8 +178,7 @@ def _days(duration: timedelta) -> str:
 
 
 def _tables(spark: SparkSession, config: Config) -> Iterator[Finding]:
-    tables = (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS, PROFILE_METRICS, MODEL_VERSIONS)
-    there = [table.name for table in tables if table_exists(spark, table, config.output)]
+    there = [table.name for table in TABLES if table_exists(spark, table, config.output)]
     where = config.output.path or f"{config.output.schema_name}, prefix {config.output.prefix!r}"
     yield Finding("tables", WELL, f"{', '.join(there) or 'none yet'} in {where}")
     if config.output.schema_name is not None:

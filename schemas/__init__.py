@@ -38,6 +38,10 @@ class Table:
         partition_by: The date column that prunes every read and MERGE, if any.
         checks: CHECK constraints by name: the last fence behind the code that computes the values.
         properties: Delta table properties.
+        lock: The table whose lock is held when this one is written, or tidied up.
+        day: SQL: the UTC date by which ``retention.scores`` removes a row; None: it removes none.
+        counted_by: The column that tells apart what ``batches`` counts of the removed rows.
+        holds_text: Columns with text of users, as text.store allows.
     """
 
     name: str
@@ -47,6 +51,10 @@ class Table:
     partition_by: str | None = None
     checks: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
+    lock: str = "scores"
+    day: str | None = None
+    counted_by: str | None = None
+    holds_text: tuple[str, ...] = ()
 
     @property
     def schema(self) -> StructType:

@@ -32,6 +32,9 @@ FEEDBACK = Table(
         ("batch_id", "bigint", "Micro-batch that wrote the row"),
     ),
     keys=("feedback_id",),
+    day="CAST(feedback_time AS DATE)",
+    counted_by="feedback_id",
+    holds_text=("comment",),
     # No text in the statistics of the table's log: they outlive a deleted row.
     properties={"delta.dataSkippingStatsColumns": "feedback_id,request_id,request_date,feedback_time,batch_id"},
     checks={

@@ -92,6 +92,7 @@ PROFILE_METRICS = Table(
         "column_name",
     ),
     partition_by="window_date",
+    lock="profile_metrics",
     checks={"finite": "(sum IS NULL OR abs(sum) < double('Infinity')) AND count >= 0 AND num_nulls >= 0"},
     # A trigger changes a hundredth of a day's windows: without them it writes the other ninety-nine again.
     properties={"delta.enableDeletionVectors": "true"},

@@ -45,6 +45,9 @@ QUARANTINE = Table(
         ("batch_id", "bigint", "Micro-batch that wrote the row"),
     ),
     keys=("source_row_hash",),
+    day="CAST(request_time AS DATE)",
+    counted_by="source_row_hash",
+    holds_text=("request", "response"),
     # No text in the statistics of the table's log: they outlive a deleted row.
     properties={"delta.dataSkippingStatsColumns": "source_row_hash,request_id,request_time,reason,batch_id"},
     checks={"known_reason": "reason IN ({})".format(", ".join(f"'{reason}'" for reason in REASONS))},

@@ -79,6 +79,9 @@ SCORES = Table(
     ),
     keys=("request_date", "request_id", "exchange_index"),
     partition_by="request_date",
+    day="request_date",
+    counted_by="request_id",
+    holds_text=("prompt", "response"),
     checks={
         "valid_scores": " AND ".join(
             [

@@ -136,7 +136,7 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
     )
 
     def insert(rows: DataFrame) -> None:
-        texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
+        texts = {name: stored_text(F.col(name), store=config.text.store) for name in SCORES.holds_text}
         rows = rows.withColumns(texts)
         if "replaces" in new.columns:
             write_replacing(rows, new, output, dates=dates)
@@ -198,7 +198,7 @@ def _quarantine_rows(unreadable: DataFrame, config: Config, *, now: datetime) ->
             "response_chars": F.char_length("response"),
             "quarantined_at": F.lit(now),
         }
-    ).withColumns({name: stored_text(F.col(name), store=store) for name in ("request", "response")})
+    ).withColumns({name: stored_text(F.col(name), store=store) for name in QUARANTINE.holds_text})
 
 
 def _feedback_rows(ratings: DataFrame, dates: list[date], config: Config, *, now: datetime) -> DataFrame:

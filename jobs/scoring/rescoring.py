@@ -158,7 +158,7 @@ def _reread_day(config: Config, day: date, unread: DataFrame) -> int:
         .transform(score_exchanges, config, only=())
         .transform(score_columns, config, now=datetime.now(UTC))
     )
-    texts = {name: stored_text(F.col(name), store=config.text.store) for name in ("prompt", "response")}
+    texts = {name: stored_text(F.col(name), store=config.text.store) for name in SCORES.holds_text}
     is_other = F.expr("NOT (t.prompt_hash <=> s.prompt_hash AND t.response_hash <=> s.response_hash)") & ~F.coalesce(
         F.element_at("t.score_errors", "prompt_toxicity") == NOT_SAMPLED, F.lit(False)
     )
@@ -230,7 +230,7 @@ def _rescore_day(
         values["slices"] = F.col("s.slices")
 
     def update(exchanges: DataFrame) -> int:
-        return update_rows(exchanges.drop("prompt", "response"), SCORES, config.output, values, dates=[day])
+        return update_rows(exchanges.drop(*SCORES.holds_text), SCORES, config.output, values, dates=[day])
 
     return only, write_sliced(scored, config, update)
 

@@ -5,7 +5,7 @@ The monitor's tick does it once per ``maintenance`` (a day), each table under it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,24 +17,12 @@ from jobs.store.tables import set_table_properties, table_exists, table_properti
 from jobs.upkeep.compaction import tidy_up
 from jobs.upkeep.retention import purge_scores, purge_windows
 from schemas import Table
-from schemas.batches import BATCHES
 from schemas.config import OFF, Config, duration_seconds
-from schemas.feedback import FEEDBACK
-from schemas.forgotten import FORGOTTEN
-from schemas.locks import LOCKS
-from schemas.profile_metrics import PROFILE_METRICS
-from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-BELONGS: Mapping[str, tuple[Table, ...]] = {
-    SCORES.name: (SCORES, QUARANTINE, FEEDBACK, BATCHES, FORGOTTEN, LOCKS),
-    PROFILE_METRICS.name: (PROFILE_METRICS,),
-}
-"""Tables by the one whose lock is held, which is the first of them."""
-
 
 MAINTAINED = "inference_metrics.maintained_at"
 """Property of these tables: when they were last tidied up, at first when a driver first met them."""
@@ -49,7 +37,7 @@ class Timetable:
     def due(self, spark: SparkSession, config: Config, locks: Locks, now: datetime) -> list[str]:
         """The tables whose time has come; where none is noted, this moment is."""
         every = timedelta(seconds=duration_seconds(config.maintenance))
-        for table in (SCORES, PROFILE_METRICS):
+        for table in (one for one in TABLES if one.name == one.lock):
             if table.name not in self.last and table_exists(spark, table, config.output):
                 noted = table_properties(spark, table, config.output).get(MAINTAINED)
                 if noted is None:
@@ -60,7 +48,7 @@ class Timetable:
         return [name for name, last in self.last.items() if now - last >= every]
 
     def note(self, spark: SparkSession, config: Config, table: Table, now: datetime) -> None:
-        """Note that a table was tidied up."""
+        """Note that a table was tidied up, and those that belong to it."""
         set_table_properties(spark, table, config.output, {MAINTAINED: now.isoformat(timespec="seconds")})
         self.last[table.name] = now
 
@@ -104,15 +92,15 @@ def maintain(
                 else:
                     purge_windows(spark, config, now.date())
                     settle()
-                for one in BELONGS[name]:
-                    if table_exists(spark, one, config.output):
+                for one in TABLES:
+                    if one.lock == name and table_exists(spark, one, config.output):
                         tidy_up(spark, config, one, now.date())
             except Exception as error:
                 LOG.error(
                     "maintenance of %s failed, and is tried again in %s: %s", name, config.maintenance, described(error)
                 )
                 errors.append(error)
-            timetable.note(spark, config, BELONGS[name][0], now)
+            timetable.note(spark, config, next(one for one in TABLES if one.name == name), now)
     if errors:
         raise errors[0]
     return due

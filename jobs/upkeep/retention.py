@@ -10,17 +10,16 @@ from pyspark.sql import functions as F
 from jobs.command.log import LOG
 from jobs.store.tables import delete_rows, merge, read_table, retried, set_rows, set_table_properties, table_exists
 from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
-from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import Config, duration_seconds
-from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 PURGED = "inference_metrics.purged_before"
 """Table property of ``profile_metrics``, by the name of the retention: the first UTC date that was kept."""
@@ -41,14 +40,10 @@ def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, 
     output, first = config.output, F.lit(horizon)
     forgotten = read_table(spark, FORGOTTEN, output).where("table_name = 'scores' AND batch_id IS NOT NULL")
     gone = forgotten.select(F.col("key_hash").alias("id_hash"), F.col("request_date").alias("day"))
-    of: tuple[tuple[Table, Column, str], ...] = (
-        (SCORES, F.col("request_date"), "request_id"),
-        (QUARANTINE, F.to_date("request_time"), "source_row_hash"),
-        (FEEDBACK, F.to_date("feedback_time"), "feedback_id"),
-    )
-    for table, day, key in of:
-        if not table_exists(spark, table, output):
+    for table in TABLES:
+        if table.day is None or table.counted_by is None or not table_exists(spark, table, output):
             continue
+        day = F.expr(table.day)
         expired = read_table(spark, table, output).where(day < first).withColumn("day", day)
         count = expired.count()
         if not count:
@@ -57,17 +52,17 @@ def purge_scores(spark: SparkSession, config: Config, today: date) -> dict[str, 
             expired = expired.withColumn("id_hash", F.sha2("request_id", 256)).join(
                 gone, ["id_hash", "day"], "left_anti"
             )
-        _note_purged(expired.withColumn("day", F.col("day").cast("string")), f"{table.name}_purged", key, config)
+        expired = expired.withColumn("day", F.col("day").cast("string"))
+        _note_purged(expired, f"{table.name}_purged", table.counted_by, config)
         delete_rows(spark, table, output, day < first)
         removed[table.name] = count
         LOG.info("retention: removed %d rows before %s from %s", count, horizon, table.name)
     # Rows without a time, or of a day to come, have no date to go by: they stay, without what they held.
     time = F.col("request_time")
     undated = (time.isNull() | (time > F.col("quarantined_at"))) & (F.to_date("quarantined_at") < first)
-    held = undated & (F.col("request").isNotNull() | F.col("response").isNotNull())
+    held = undated & F.coalesce(*QUARANTINE.holds_text).isNotNull()
     if not read_table(spark, QUARANTINE, output).where(held).isEmpty():
-        nothing = F.lit(None).cast("string")
-        set_rows(spark, QUARANTINE, output, held, {"request": nothing, "response": nothing})
+        set_rows(spark, QUARANTINE, output, held, dict.fromkeys(QUARANTINE.holds_text, F.lit(None).cast("string")))
     return removed
 
 

@@ -18,13 +18,13 @@ from pyspark.sql import functions as F
 from jobs import aggregate_windows
 from jobs.reconcile import reconcile
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
-from jobs.store.tables import read_table
+from jobs.store.tables import read_table, table_exists
 from schemas.batches import BATCHES
 from schemas.config import Config
-from schemas.feedback import FEEDBACK
 from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, QUANTILES
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
+from schemas.tables import TABLES
 from tests import oracle
 from tests.spine import assert_same, contents, copy_of, forget_last_commit, run, table
 from tests.traffic import answer, append, chat, config_in, row
@@ -242,7 +242,10 @@ def test_a_text_of_50000_words_is_scored_whole(spark: SparkSession, odd: Config)
 
 def test_without_text_nothing_of_it_is_stored(spark: SparkSession, odd: Config) -> None:
     assert "broken canary" in table(spark, QUARANTINE, odd)["request_id"].tolist()
-    for one in (SCORES, QUARANTINE, FEEDBACK, BATCHES, PROFILE_METRICS):
+    for one in TABLES:
+        if not table_exists(spark, one, odd.output):
+            assert one.name in ("locks", "model_versions"), "this run has none"
+            continue
         stored = read_table(spark, one, odd.output)
         stored = stored.drop("sketch", "request_id") if "sketch" in stored.columns else stored
         frame: pd.DataFrame = stored.toPandas()

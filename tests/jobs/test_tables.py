@@ -17,10 +17,8 @@ from schemas import Table
 from schemas.batches import BATCHES
 from schemas.config import Output, parse_config
 from schemas.errors import TableError
-from schemas.feedback import FEEDBACK
-from schemas.profile_metrics import PROFILE_METRICS
 from schemas.quarantine import QUARANTINE
-from schemas.scores import SCORES
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,9 +53,7 @@ def test_creating_a_table_twice_keeps_its_rows_and_comments(spark: SparkSession,
     assert [field.metadata["comment"] for field in table.schema] == [column.comment for column in BATCHES.columns]
 
 
-@pytest.mark.parametrize(
-    "table", [SCORES, QUARANTINE, FEEDBACK, PROFILE_METRICS, BATCHES], ids=lambda table: table.name
-)
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_one_commit_makes_a_table_with_its_constraints(spark: SparkSession, table: Table, tmp_path: Path) -> None:
     output = Output(path=str(tmp_path))
     create_table(spark, table, output)
