@@ -20,6 +20,7 @@ from jobs.command.log import LOG
 from jobs.scoring.ledger import unknown_shapes
 from jobs.store.tables import read_table, table_exists
 from jobs.windows.drawn import page_metrics
+from metrics.dashboard.charts import NEEDS
 from metrics.dashboard.page import LEDGER, page
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -44,7 +45,7 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     if table_exists(spark, MODEL_VERSIONS, config.output):
         registry = read_table(spark, MODEL_VERSIONS, config.output).select(*REGISTRY_COLUMNS).toPandas()
     html = page(
-        page_metrics(spark, config),
+        page_metrics(spark, config, NEEDS),
         counts,
         unknown_shape=_unknown_shape(spark, config),
         generated_at=datetime.now(UTC),

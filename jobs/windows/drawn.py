@@ -10,36 +10,13 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from jobs.store.tables import identifier, read_table
+from metrics.dashboard.summary import NEEDS, Needs
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import Column, DataFrame, Row, SparkSession
-
-FIGURE_COLUMNS = {
-    "1 minute": ("response_flesch_kincaid",),
-    "1 hour": (
-        "prompt_toxicity",
-        "prompt_toxic_rate",
-        "output_tokens",
-        "requests",
-        "error_rate",
-        "execution_duration_ms",
-    ),
-    "1 day": (
-        "requests",
-        "error_rate",
-        "prompt_toxicity",
-        "response_toxicity",
-        "response_perplexity",
-        "response_flesch_kincaid",
-        "input_tokens",
-        "output_tokens",
-        "execution_duration_ms",
-    ),
-}
-"""What the page draws, so that only this leaves Spark."""
 
 RECENT_DAYS = 31
 """Minutes and hours are drawn for so many days, the newest included; days are drawn for ever."""
@@ -89,15 +66,20 @@ class _Kept:
         return F.timestamp_micros(F.lit(max(times, default=0)))
 
 
-_KEPT: dict[str, _Kept] = {}
-"""By table, for the next page of this process."""
+_KEPT: dict[tuple[str, str], _Kept] = {}
+"""By table and what is read of it, for the next page of this process."""
 
 
-def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
-    """The rows of ``profile_metrics`` that the page draws, with ``window_start`` and ``window_end``.
+def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS) -> pd.DataFrame:
+    """The rows of ``profile_metrics`` that something is drawn of, with ``window_start`` and ``window_end``.
 
     Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows, as in
     the view ``current_metrics``: different scorers are never mixed.
+
+    Args:
+        spark: Session.
+        config: Settings.
+        needs: Which measures; the page's are ``metrics.dashboard.charts.NEEDS``.
     """
     import pandas as pd
 
@@ -105,11 +87,11 @@ def page_metrics(spark: SparkSession, config: Config) -> pd.DataFrame:
     # Without a condition, Delta answers this from its log.
     newest = windows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
     drawn = F.lit(False)
-    for granularity, names in FIGURE_COLUMNS.items():
+    for granularity, names in needs.items():
         drawn = drawn | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
     windows = windows.where(drawn & F.col("slice_key").isNull())
     live = F.col("window_date") > F.lit(newest - timedelta(days=LIVE_DAYS))
-    found = [_read(windows.where(live)), *_kept(spark, config, windows.where(~live), newest)]
+    found = [_read(windows.where(live)), *_kept(spark, config, windows.where(~live), newest, needs)]
     rows = pd.concat([some for some in found if len(some)] or found[:1], ignore_index=True)
     # The rule of current_metrics; for a month of minutes Spark takes two seconds longer (tests/jobs/test_dashboard.py).
     last = rows.sort_values(["window_start", "updated_micros", "count"]).drop_duplicates(list(MEASURE), keep="last")
@@ -130,7 +112,7 @@ def _read(windows: DataFrame) -> pd.DataFrame:
     ).toPandas()
 
 
-def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date) -> list[pd.DataFrame]:
+def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date, needs: Needs) -> list[pd.DataFrame]:
     """Windows of days gone by: a period's are read again only where one was written or may have been removed since.
 
     What was written is found without reading them all: the files' statistics have ``updated_at``.
@@ -140,7 +122,8 @@ def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date)
     table = identifier(PROFILE_METRICS, config.output)
     # Asked before the rows are read: what comes in between is found by the next page.
     commits = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {HISTORY}").collect()  # newest first
-    known, again = _KEPT.get(table), dict.fromkeys(periods, True)
+    key = (table, repr(needs))
+    known, again = _KEPT.get(key), dict.fromkeys(periods, True)
     if known is not None and known.newest == newest and not _may_have_lost_rows(commits, known.version):
         later = windows.where(F.col("updated_at") > known.written)
         again = later.agg(*(F.bool_or(period).alias(name) for name, period in periods.items())).collect()[0].asDict()
@@ -148,7 +131,7 @@ def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date)
         name: _read(windows.where(period)) if known is None or again[name] else known.rows[name]
         for name, period in periods.items()
     }
-    _KEPT[table] = _Kept(newest, commits[0]["version"], rows)
+    _KEPT[key] = _Kept(newest, commits[0]["version"], rows)
     return list(rows.values())
 
 

@@ -8,7 +8,7 @@ rows it needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -47,6 +47,30 @@ PIES = (
 MIN_REQUESTS = 3
 
 
+class _Place(NamedTuple):
+    """Where a ring and its texts are, as parts of the figure from 0 to 1 (and beyond, in its margins)."""
+
+    x: float
+    domain: dict[str, list[float]]
+    heading: float
+    hole: float
+    keys: float
+
+
+def _beside(i: int) -> _Place:
+    x = (1 + 2 * i) / 6
+    return _Place(x, {"x": [x - 0.14, x + 0.14], "y": [0, 1]}, 1.18, 0.5, -0.22)
+
+
+def _below(i: int) -> _Place:
+    top = 1 - i / 3
+    return _Place(0.5, {"x": [0, 1], "y": [top - 0.26, top - 0.06]}, top - 0.02, top - 0.16, top - 0.295)
+
+
+BESIDE, BELOW = [_beside(i) for i in range(3)], [_below(i) for i in range(3)]
+"""The rings beside each other, and one below the other where the page is narrow (the layout's ``meta``)."""
+
+
 def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> go.Figure:
     """Three donuts, old version (blue) against latest (yellow): mean perplexity, Flesch-Kincaid grade and toxicity.
 
@@ -57,8 +81,13 @@ def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> 
     if all(means[v][column] is None for v, _ in pair for column, _, _ in PIES):
         return empty_figure("Old version against latest", "response scores of a version")
     figure = go.Figure()
-    for i, (column, heading, digits) in enumerate(PIES):
-        centre = (1 + 2 * i) / 6
+    narrow: dict[str, list[dict[str, Any]]] = {"domains": [], "places": []}
+
+    def write(text: str, size: int, *, wide: _Place, tall: _Place, part: str) -> None:
+        note(figure, wide.x, getattr(wide, part), text, size)
+        narrow["places"].append({"x": tall.x, "y": getattr(tall, part)})
+
+    for (column, heading, digits), wide, tall in zip(PIES, BESIDE, BELOW, strict=True):
         values = [(v, means[v][column]) for v, _ in pair]
         known = [x for _, x in values if x is not None]
         labels = [
@@ -68,38 +97,40 @@ def version_pies(metrics: pd.DataFrame, *, old: str | None, new: str | None) -> 
             f'<span style="color:{colour}">\u25a0</span> {label}'
             for (_, colour), label in zip(pair, labels, strict=True)
         ]
-        note(figure, centre, 1.18, f"<b>{heading}</b>", 14)
-        note(figure, centre, -0.22, "<br>".join(keys), 14)
+        write(f"<b>{heading}</b>", 14, wide=wide, tall=tall, part="heading")
+        write("<br>".join(keys), 14, wide=wide, tall=tall, part="keys")
         if not known or min(known) < 0 or max(known) == 0:
             why = "no pie:<br>shares need<br>positive means" if known else "nothing to draw"
-            note(figure, centre, 0.5, f'<span style="color:{MUTED}">{why}</span>', 13)
+            write(f'<span style="color:{MUTED}">{why}</span>', 13, wide=wide, tall=tall, part="hole")
             continue
         figure.add_pie(
             labels=[f"Version {plain_text(v)}" for v, _ in reversed(pair)],  # clockwise from the top: old on the left
             values=[x or 0 for _, x in reversed(values)],
             text=labels[::-1],
             marker={"colors": [colour for _, colour in reversed(pair)], "line": {"color": "white", "width": 2}},
-            domain={"x": [centre - 0.14, centre + 0.14], "y": [0, 1]},
+            domain=wide.domain,
             direction="clockwise",
             sort=False,
             hole=0.6,
             textinfo="none",  # beside the ring, long names would run into the next one
             hovertemplate="%{text}<extra></extra>",
         )
-        note(figure, centre, 0.5, _comparison(values), 13)
+        narrow["domains"].append(tall.domain)
+        write(_comparison(values), 13, wide=wide, tall=tall, part="hole")
     title = "Old version against latest: means over all windows, lower is better"
     if len(pair) == 1:
         title = f"Only version {plain_text(pair[0][0])} so far: means over all windows, lower is better"
+    figure.update_layout(meta={"narrow": {**narrow, "height": 900, "margin": {"t": 10, "b": 10}}})
     return styled(figure, title, height=400, top=110, bottom=90)
 
 
 def prompt_toxicity_over_time(
     metrics: pd.DataFrame, outstanding: Sequence[Surge] = (), *, threshold: float = 0.5
 ) -> go.Figure:
-    """Hourly mean and maximum of prompt toxicity over all versions, with the hours worth a look in red.
+    """Hourly mean and maximum of prompt toxicity over all versions.
 
-    Flagged: maximum >= threshold; and the hours in which toxic prompts stand out (see ``surges``). The mean of fewer
-    than ``MIN_REQUESTS`` prompts says little and is not drawn.
+    Circles: hours whose maximum is at the threshold or above. Red diamonds: hours in which such prompts stand out (see
+    ``surges``). The mean of fewer than ``MIN_REQUESTS`` prompts says little and is not drawn.
     """
     title = "Prompt toxicity by hour, all versions"
     rows = rows_of(metrics, "prompt_toxicity", "1 hour", "avg")
@@ -127,22 +158,22 @@ def prompt_toxicity_over_time(
             marker={"size": 3},
             hovertemplate=f"{hover} {name}<extra></extra>",
         )
-    rules = (
-        (toxic, "max", "circle", 6, f"a toxic prompt (≥ {threshold:g})"),
-        (surging, "max", "diamond", 12, "toxic prompts stand out"),
-    )
-    for flagged, column, symbol, size, rule in rules:
-        if flagged.empty:
-            continue
-        figure.add_scatter(
-            x=times(flagged),
-            y=flagged[column],
-            name=f"Flagged, {rule}: {len(flagged)} {'hour' if len(flagged) == 1 else 'hours'}",
-            mode="markers",
-            marker={"color": FLAG, "size": size, "symbol": symbol, "line": {"color": "white", "width": 0.5}},
-            hovertemplate=f"{hover} {column}, flagged<extra></extra>",
-        )
-    figure.add_hline(y=threshold, line={"color": FLAG, "width": 1, "dash": "dot"})
+    circle = {"symbol": "circle-open", "size": 7, "color": INK, "line": {"width": 1.2}}
+    diamond = {"symbol": "diamond", "size": 12, "color": FLAG, "line": {"color": "white", "width": 0.5}}
+    for marked, marker, what in (
+        (toxic, circle, f"A toxic prompt (≥ {threshold:g})"),
+        (surging, diamond, "Toxic prompts stand out"),
+    ):
+        if not marked.empty:
+            figure.add_scatter(
+                x=times(marked),
+                y=marked["max"],
+                name=f"{what}: {len(marked)} {'hour' if len(marked) == 1 else 'hours'}",
+                mode="markers",
+                marker=marker,
+                hovertemplate=f"{hover} maximum<extra></extra>",
+            )
+    figure.add_hline(y=threshold, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_yaxes(title="Toxic probability", range=[0, 1.04])
     return styled(figure, title, rows)
 

@@ -6,7 +6,9 @@ Names of models, endpoints and versions come from outside: jinja2 escapes them i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -17,13 +19,17 @@ from markupsafe import Markup
 from pandas.api.types import is_list_like
 from plotly.offline import get_plotlyjs
 
-from metrics.dashboard import figures, sentence, service, surges
+from metrics.dashboard import sentence, surges
+from metrics.dashboard.charts import CHARTS, Chart, Section
 from metrics.dashboard.summary import named, number, summary, versions
 
 __all__ = ["page"]
 
 TITLE = "Chatbot quality by model version"
 CSP = "default-src 'none'; script-src {script}; style-src 'unsafe-inline'; img-src data: blob:"  # blob: to save as PNG
+TITLE_HEIGHT = 40
+"""Pixels of a figure that its title had."""
+
 DASH = "\N{EN DASH}"
 LEDGER = ("rows_read", "rows_scored", "rows_quarantined", "rows_duplicate", "rows_skipped")
 
@@ -91,39 +97,7 @@ def _sections(
             continue
         old, new = order[-2] if len(order) > 1 else None, order[-1]
         failures, toxic_prompts = surges.failures(rows), surges.toxic_prompts(rows)
-        drawn = (
-            (
-                figures.version_pies(rows, old=old, new=new),
-                "Each ring splits the two means in proportion: the version with the larger part has the higher, "
-                "worse mean.",
-            ),
-            (
-                figures.prompt_toxicity_over_time(rows, toxic_prompts, threshold=threshold),
-                f"Red circle: an hour with a prompt at or above {threshold:g} (dotted line). Diamond: an hour in which "
-                f"such prompts stand out: {surges.RULE}. Means are of {figures.MIN_REQUESTS} prompts or more.",
-            ),
-            (
-                figures.output_tokens_over_time(rows),
-                "A spike is an hour of unusual traffic or of unusually long responses.",
-            ),
-            (
-                figures.flesch_kincaid_by_minute(rows),
-                "One point per minute with traffic: the mean grade (US school years) of its responses; lower is easier "
-                "to read. Very short responses can have negative grades.",
-            ),
-            (
-                service.failed_requests_over_time(rows, failures),
-                f"Red: an hour in which a version's failed requests stand out: {surges.RULE}.",
-            ),
-            (
-                service.response_time_by_hour(rows),
-                "One point per hour with traffic: the mean time that the model took.",
-            ),
-            (
-                service.perplexity_by_day(rows),
-                "One point per day with traffic: the mean perplexity of its responses.",
-            ),
-        )
+        of = Section(rows, old, new, threshold, failures, toxic_prompts)
         sections.append(
             {
                 "endpoint": named(endpoint),
@@ -137,19 +111,53 @@ def _sections(
                 "new_fails_alone": any(one.model_version == new and surges.alone(rows, one) for one in failures),
                 "toxic_prompts": toxic_prompts,
                 "summary": summary(rows)[::-1],
-                "registered": {version: registered.get((named(model), version)) for version in order},
-                "figures": [
-                    {
-                        "id": f"chart-{i}-{j}",
-                        "json": _script_json(figure),
-                        "caption": caption if figure.data else "",
-                        "webgl": any(trace.type == "scattergl" for trace in figure.data),  # plotly compiles shaders
-                    }
-                    for j, (figure, caption) in enumerate(drawn)
-                ],
+                "registered": (known := {version: registered.get((named(model), version)) for version in order}),
+                "columns": _columns(known),
+                "figures": [_drawn(chart, of, f"chart-{i}-{j}") for j, chart in enumerate(CHARTS)],
             }
         )
     return sections
+
+
+Cell = Callable[[dict[str, Any]], str]
+"""Text of a cell, of one row of ``summary``."""
+
+
+def _columns(registered: dict[str, dict[str, Any] | None]) -> list[tuple[str, Cell]]:
+    """The table's columns after the version: heading and cell; the run only where the registry knows one."""
+    run: list[tuple[str, Cell]] = [("Run", lambda row: (registered[row["model_version"]] or {"run": DASH})["run"])]
+
+    def value(key: str, shown: Callable[[Any], str]) -> Cell:
+        return lambda row: shown(row[key])
+
+    return [
+        *(run if any(registered.values()) else []),
+        ("Traffic", lambda row: _period(row["first_window"], row["last_window"])),
+        ("Requests", value("requests", _number)),
+        ("Response perplexity", value("response_perplexity", partial(_number, digits=2))),
+        ("Flesch-Kincaid grade", value("response_flesch_kincaid", partial(_number, digits=2))),
+        ("Response toxicity", value("response_toxicity", partial(_number, digits=4))),
+        ("Prompt toxicity", value("prompt_toxicity", partial(_number, digits=4))),
+        ("Input tokens", value("input_tokens", _number)),
+        ("Output tokens", value("output_tokens", _number)),
+        ("Errors", value("errors", _number)),
+        ("Error rate", value("error_rate", _percent)),
+    ]
+
+
+def _drawn(chart: Chart, of: Section, name: str) -> dict[str, Any]:
+    """A chart for the template. Its title is HTML: in a figure it would be cut off where the page is narrow."""
+    figure = chart.draw(of)
+    title = figure.layout.title.text.removeprefix("<b>").removesuffix("</b>")
+    figure.update_layout(title=None, margin_t=max(figure.layout.margin.t - TITLE_HEIGHT, 20))
+    return {
+        "id": name,
+        "title": Markup(title),  # plotly text: names in it are escaped
+        "height": figure.layout.height,
+        "json": _script_json(figure),
+        "caption": chart.caption.format(threshold=of.threshold) if figure.data else "",
+        "webgl": any(trace.type == "scattergl" for trace in figure.data),  # plotly compiles shaders
+    }
 
 
 def _registered(model_versions: pd.DataFrame | None) -> dict[tuple[str, str], dict[str, Any]]:

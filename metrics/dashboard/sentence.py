@@ -37,6 +37,8 @@ MEASURES = {
 }
 """Measures that are compared, all of them better when lower: name, digits, unit."""
 
+NEEDS = {"1 day": tuple(MEASURES)}
+
 SUMS = ("weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
 """Additive columns of a window: Σ w, Σ w x, Σ w², Σ w² x, Σ w² x²."""
 

@@ -57,10 +57,10 @@ def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Surge
             x=[(time + pd.Timedelta(minutes=30)).isoformat() for time in flagged.index],
             y=flagged,
             customdata=[time.isoformat() for time in flagged.index],
-            name=f"Flagged, failures stand out: {hours}",
+            name=f"Failures stand out: {hours}",
             mode="markers",
             marker={"color": FLAG, "size": 8, "symbol": "diamond", "line": {"color": "white", "width": 0.5}},
-            hovertemplate="%{customdata|%-d %b %H:%M} UTC: %{y:,.0f} failed, flagged<extra></extra>",
+            hovertemplate="%{customdata|%-d %b %H:%M} UTC: %{y:,.0f} failed<extra></extra>",
         )
     figure.update_layout(barmode="stack")
     figure.update_yaxes(title="Failed requests", tickformat=",.0f", rangemode="tozero")

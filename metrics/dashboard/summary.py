@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,21 @@ MINUS = "\N{MINUS SIGN}"
 MEANS = ("response_perplexity", "response_flesch_kincaid", "prompt_toxicity", "response_toxicity", "error_rate")
 
 TOTALS = ("requests", "input_tokens", "output_tokens")
+
+
+Needs = Mapping[str, tuple[str, ...]]
+"""Measures by granularity: the rows of ``profile_metrics`` that something is made of."""
+
+NEEDS: Needs = {"1 day": (*TOTALS, *MEANS)}
+
+
+def together(*needs: Needs) -> Needs:
+    """What all of them need, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for one in needs:
+        for granularity, columns in one.items():
+            found.setdefault(granularity, {}).update(dict.fromkeys(columns))
+    return {granularity: tuple(columns) for granularity, columns in found.items()}
 
 
 def number(x: float, digits: int = 0) -> str:

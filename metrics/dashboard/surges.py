@@ -18,6 +18,8 @@ from schemas.profile_metrics import ALL_VERSIONS
 
 __all__ = ["RULE", "Surge", "alone", "failures", "toxic_prompts"]
 
+NEEDS = {"1 hour": ("error_rate", "prompt_toxic_rate")}
+
 PROBABILITY, MIN_CASES, MAX_STEPS = 1e-6, 5, 20
 SUSPICIOUS = 0.01
 RULE = (

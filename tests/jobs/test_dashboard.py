@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from jobs.store.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
 from jobs.windows.drawn import page_metrics
 from metrics.aggregate.current import current_metrics
+from metrics.dashboard.charts import NEEDS
 from schemas.config import Config, parse_config
 from schemas.profile_metrics import PROFILE_METRICS
 
@@ -55,7 +56,7 @@ def config(spark: SparkSession, tmp_path: Path) -> Config:
 
 def drawn(spark: SparkSession, config: Config) -> dict[date, float]:
     """Sums of the day windows of a page."""
-    days = page_metrics(spark, config).query("granularity == '1 day'")
+    days = page_metrics(spark, config, NEEDS).query("granularity == '1 day'")
     return {start.date(): total for start, total in zip(days["window_start"], days["sum"], strict=True)}
 
 
@@ -67,7 +68,7 @@ def test_a_page_has_all_days_and_a_month_of_minutes_and_hours(spark: SparkSessio
     ages = (0, 1, 2, 30, 31, 199)
     some = [window(NEWEST - timedelta(days=age), length) for age in ages for length in LENGTHS]
     insert(spark, config, *(one for one in some if one["window_date"] != NEWEST or one["granularity"] != "1 day"))
-    found = page_metrics(spark, config)
+    found = page_metrics(spark, config, NEEDS)
     found["age"] = [(NEWEST - start.date()).days for start in found["window_start"]]
     assert found.groupby("granularity")["age"].apply(sorted).to_dict() == {
         "1 minute": [0, 1, 2, 30],
@@ -162,7 +163,7 @@ def test_of_several_scorers_the_newest_is_drawn(spark: SparkSession, config: Con
     insert(spark, config, *rows)
     for version in ("6", None):
         insert(spark, config, window(NEWEST, model_version=version, column_name="prompt_toxicity", sum=20.0))
-    found = page_metrics(spark, config)
+    found = page_metrics(spark, config, NEEDS)
     windows = read_table(spark, PROFILE_METRICS, config.output).transform(current_metrics)
     expected = sorted(tuple(row) for row in windows.select("column_name", "sum").collect())
     assert sorted(zip(found["column_name"], found["sum"], strict=True)) == expected

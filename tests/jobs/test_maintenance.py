@@ -23,6 +23,7 @@ from jobs.store.tables import read_table
 from jobs.upkeep.maintenance import Timetable
 from jobs.upkeep.retention import purge_scores
 from jobs.windows.drawn import page_metrics
+from metrics.dashboard.charts import NEEDS
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -190,7 +191,7 @@ def test_tables_are_tidied_up_when_it_is_time(spark: SparkSession, monitored: Co
     assert reconcile(spark, monitored).problems == []
 
     # A page draws minutes and hours of late, and all days.
-    drawn = page_metrics(spark, monitored).groupby("granularity")["window_start"].agg(["min", "max"])
+    drawn = page_metrics(spark, monitored, NEEDS).groupby("granularity")["window_start"].agg(["min", "max"])
     assert (drawn["max"] > pd.Timestamp(NOW.date() - timedelta(days=3))).all()
     assert drawn.loc[drawn["min"] < pd.Timestamp(NOW.date() - timedelta(days=31))].index.tolist() == ["1 day"]
 

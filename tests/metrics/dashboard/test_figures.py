@@ -197,13 +197,13 @@ def test_toxic_hours_are_flagged() -> None:
     evening = pd.Timestamp("2026-04-01 21:00", tz="UTC")
     surge = Surge("*", evening, evening + pd.Timedelta(hours=1), 9, 20, 0.01)
     figure = prompt_toxicity_over_time(metrics, [surge])
-    assert list(trace(figure, "Flagged, a toxic prompt").x) == ["2026-04-01T20:00:00"]
-    outstanding = trace(figure, "Flagged, toxic prompts stand out: 1 hour")
+    assert list(trace(figure, "A toxic prompt").x) == ["2026-04-01T20:00:00"]
+    outstanding = trace(figure, "Toxic prompts stand out: 1 hour")
     assert list(outstanding.x) == ["2026-04-01T21:00:00"]
     assert (list(outstanding.y), outstanding.marker.color) == ([0.9], FLAG)
     mean = trace(figure, "Hourly mean")
     assert [x[11:13] for x, y in zip(mean.x, mean.y, strict=True) if math.isnan(y)] == ["22"]
-    assert list(trace(prompt_toxicity_over_time(metrics, threshold=0.1), "Flagged, a toxic prompt").y) == [
+    assert list(trace(prompt_toxicity_over_time(metrics, threshold=0.1), "A toxic prompt").y) == [
         0.5,
         0.9,
         0.2,

@@ -244,7 +244,7 @@ def test_failures_that_stand_out_are_said_and_marked() -> None:
         in found.text
     )
     assert "about the same on all 6 measures; failures of version 7 stand out." in found.text
-    assert found.figures()[4]["data"][-1]["name"] == "Flagged, failures stand out: 1 hour"
+    assert found.figures()[4]["data"][-1]["name"] == "Failures stand out: 1 hour"
     old = document(pd.concat([judged(), frame(*hours(*quiet, (9, 20), *quiet, version="6"))])).text
     assert "about the same on all 6 measures." in old, "the old version's failures say nothing of the new one"
     assert "9 of 20 requests of version 6 failed" in old
@@ -262,7 +262,7 @@ def test_toxic_prompts_that_stand_out_are_said_and_marked() -> None:
     found = document(pd.concat([judged(), frame(*toxic, *means)]))
     assert "Toxic prompts stand out on 21 Apr 2026, 14:00–15:00 UTC: 12 of 24 prompts (usual: 0.00 %)." in found.text
     assert "Failures stand out" not in found.text
-    assert found.figures()[1]["data"][-1]["name"] == "Flagged, toxic prompts stand out: 1 hour"
+    assert found.figures()[1]["data"][-1]["name"] == "Toxic prompts stand out: 1 hour"
 
 
 def test_three_times_of_failures_are_enough() -> None:
@@ -326,7 +326,7 @@ def test_the_figures_reach_the_browser() -> None:
 def test_the_threshold_is_passed_on() -> None:
     assert "a prompt at or above 0.05 (dotted line)" in document(traffic(), threshold=0.05).text
     names = [trace.get("name", "") for trace in document(traffic(), threshold=0.05).figures()[1]["data"]]
-    assert "Flagged, a toxic prompt (≥ 0.05): 1 hour" in names
+    assert "A toxic prompt (≥ 0.05): 1 hour" in names
 
 
 def test_names_are_escaped() -> None:

@@ -20,14 +20,14 @@ def test_failed_requests() -> None:
     assert [(bar.name, bar.marker.color) for bar in bars] == [("Version 6", OLD), ("Version 7", NEW)]
     assert list(figure.data[0].y) == [2.0]
     assert max(figure.data[1].y) == 9.0
-    assert (marks.name, marks.marker.color) == ("Flagged, failures stand out: 1 hour", FLAG)
+    assert (marks.name, marks.marker.color) == ("Failures stand out: 1 hour", FLAG)
     assert (list(marks.x), list(marks.y)) == (["2026-04-21T14:30:00"], [9.0])
 
 
 def test_a_mark_sits_on_the_whole_stack() -> None:
     rows = frame(*hours(*[(0, 20)] * 30, (9, 20), (8, 20), (1, 20)), *hours(*[(0, 20)] * 30, (2, 20), version="6"))
     *_, marks = failed_requests_over_time(rows, failures(rows)).data
-    assert marks.name == "Flagged, failures stand out: 2 hours"
+    assert marks.name == "Failures stand out: 2 hours"
     assert (list(marks.x), list(marks.y)) == (["2026-04-21T14:30:00", "2026-04-21T15:30:00"], [11.0, 8.0])
 
 
