@@ -8,7 +8,7 @@ OUT    ?= demo-out
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench-unpack bench-trigger bench-backlog bench-score bench-workers bench-age soak check wheel clean
+.PHONY: help setup demo test test-long test-runtime bench-unpack bench-trigger bench-backlog bench-score bench-workers bench-age soak check wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,14 @@ test: setup  ## the tests
 test-long: setup  ## the tests that take long, an hour or two: faults, kills at each point, demos of every scenario, the wheel
 	$(BIN)/python -m pytest -m long
 
+RUNTIME ?= 19-ml
+
+test-runtime: setup  ## the scorers' tests with the libraries of a Databricks ML runtime (RUNTIME=18-ml), in .venv-RUNTIME
+	$(BIN)/python -m venv .venv-$(RUNTIME)
+	.venv-$(RUNTIME)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	  --constraint tests/runtimes/$(RUNTIME).txt . torch pandas pyarrow mlflow textstat==0.7.13 pytest pytest-xdist hypothesis filelock
+	.venv-$(RUNTIME)/bin/python -m pytest -n 0 tests/metrics/score -m 'not long'
+
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions
 	$(BIN)/python -m tests.bench.bench_unpack $(ARGS)
 
@@ -80,5 +88,5 @@ wheel: setup  ## the wheel, into dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what the targets and demos made, but for .venv
-	rm -rf build dist demo-*/ *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis mlflow.db metastore_db derby.log spark-warehouse
+	rm -rf build dist demo-*/ .venv-*/ *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis mlflow.db metastore_db derby.log spark-warehouse
 	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -33,8 +33,8 @@ from metrics.score.models import (
     pick_device,
 )
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
+from metrics.score.readability import FOLLOWED, flesch_kincaid
 from metrics.score.readability import LANGUAGE as READABILITY
-from metrics.score.readability import flesch_kincaid
 from metrics.score.toxicity import activation_doubt, is_multi_label, load_toxicity
 
 Value = float | Failed
@@ -107,7 +107,7 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
     )
     if toxicity.multi_label != is_multi_label(toxicity.config):
         probability += f" activation={activation}"
-    grade = f"flesch_kincaid_grade {READABILITY} {library_versions('textstat', 'pyphen', 'py3langid')}"
+    grade = f"flesch_kincaid_grade {READABILITY} {FOLLOWED} {library_versions('pyphen', 'py3langid')}"
     marks = {
         "perplexity": nll + _language_mark(settings.perplexity_language),
         "toxicity": probability + _language_mark(settings.toxicity_language),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import cached_file
 
 from schemas.errors import ModelError
 
@@ -66,6 +69,7 @@ def find_model(reference: str, *, tracking_uri: str | None = None) -> ModelFiles
     if reference.startswith(("/", ".", "~")):
         raise ModelError(f"model {reference}: there is no such folder. {_HINT}")
     try:
+        refuse_code(reference, Path(cached_file(reference, "config.json")))
         config = AutoConfig.from_pretrained(reference, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"model {reference}: not in the local cache, and the hub can't give it. {_HINT}") from error
@@ -86,7 +90,9 @@ def find_tokenizer(reference: str, *, tracking_uri: str | None = None) -> ModelF
 
 def _from_registry(reference: str, tracking_uri: str | None) -> ModelFiles:
     root = _downloaded(reference, tracking_uri)
-    folder = _only(root, "config.json", reference).parent
+    config = _only(root, "config.json", reference)
+    refuse_code(reference, config)
+    folder = config.parent
     tokenizer = _only(root, "tokenizer_config.json", reference).parent
     return ModelFiles(reference, str(folder), str(tokenizer), _revision(reference, folder, tokenizer))
 
@@ -112,8 +118,43 @@ def _only(root: Path, name: str, reference: str) -> Path:
 
 
 def _from_folder(reference: str, folder: Path) -> ModelFiles:
-    _only(folder, "config.json", reference)
+    refuse_code(reference, _only(folder, "config.json", reference))
     return ModelFiles(reference, str(folder), str(folder), _revision(reference, folder, folder))
+
+
+NAMES_CODE = re.compile(r"attn_implementation|experts_implementation|kernel")
+"""Keys of a configuration whose value can be the name of a repository, code of which transformers would then run."""
+
+
+def refuse_code(reference: str, config: Path) -> None:
+    """Look through a model's configuration before transformers does, at any depth.
+
+    Versions before 5.3 run code of a repository that ``_attn_implementation_internal`` names, whatever
+    ``trust_remote_code`` says (CVE-2026-4372), and before 5.5 some models take ``trust_remote_code`` from their
+    configuration (CVE-2026-5241). Databricks ML runtimes have 4.57.
+
+    Args:
+        reference: The model, for the message.
+        config: Its config.json.
+
+    Raises:
+        ModelError: It names code, or is no JSON.
+    """
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"model {reference}: its config.json is no JSON. {_HINT}") from error
+    waiting = [found]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += one.values()
+            for key, value in one.items():
+                if (NAMES_CODE.search(key) and "/" in str(value)) or (key == "trust_remote_code" and value):
+                    message = f"model {reference}: its config.json asks to run code of others ({key}), which is refused"
+                    raise ModelError(message)
 
 
 def _revision(reference: str, folder: Path, tokenizer: Path) -> str:

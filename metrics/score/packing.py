@@ -357,9 +357,10 @@ def flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
 
 def _depends_on_length(config: Any) -> bool:
     """Whether positions mean something else in a pass with a longer text in it (rotary embeddings that stretch)."""
-    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [rope.get("rope_type"), *(one.get("rope_type") for one in rope.values() if isinstance(one, dict))]
-    return any(kind in ("dynamic", "longrope") for kind in kinds)
+    text = config.get_text_config()
+    found = [getattr(text, name, None) or {} for name in ("rope_parameters", "rope_scaling")]  # of 5, and of 4
+    found += [one for some in found for one in some.values() if isinstance(one, dict)]
+    return any(one.get(key) in ("dynamic", "longrope") for one in found for key in ("rope_type", "type"))
 
 
 def _window(config: Any) -> bool:

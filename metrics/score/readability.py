@@ -1,7 +1,7 @@
 """Readability: the Flesch-Kincaid grade, as textstat computes it, without a network and three times as fast.
 
 grade = 0.39 words/sentence + 11.8 syllables/word - 15.59 (Kincaid et al. 1975). What is a word, a sentence and a
-syllable is textstat's choice (version in ``setup.py``), followed here to the letter: words lose their punctuation,
+syllable is textstat's choice (``FOLLOWED``), followed here to the letter: words lose their punctuation,
 sentences of one or two words don't count, syllables come from the CMU Pronouncing Dictionary and, for words that it
 has not, from hyphenation (pyphen). textstat would download the dictionary through NLTK; its syllable counts are in this
 package (``data/``). It would also look up each occurrence of a word anew; here a word is looked up once.
@@ -18,6 +18,8 @@ from typing import Any
 from pyphen import Pyphen
 
 LANGUAGE = "en_US"
+FOLLOWED = "textstat=0.7.13"
+"""Whose grades these are, for fingerprints: they differ from version to version."""
 CACHED_WORDS = 200_000
 """Words whose counts a process keeps; at this many it forgets all and begins anew."""
 CACHED_LENGTH = 64

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import monitor, score_responses
 from jobs.command.session import spark_session
+from jobs.store.checkpoints import SCORE_RESPONSES
 from jobs.store.locks import Locks
 from tests.bench.bench_age import LAST, build
 from tests.bench.null_scorers import MARKS
@@ -104,7 +105,8 @@ def triggers(spark: SparkSession, config: Config, staged: Path, sizes: list[int]
     feed(staged, source, 0)
     costs = []
     with Locks(spark, config.output, "monitor", monitor.HOPS) as locks:
-        query = score_responses.start(spark, config, trigger=POLL, locks=locks)
+        standing = score_responses.start(spark, config, trigger=POLL, locks=locks)
+        (query,) = (one for one in spark.streams.active if one.name == SCORE_RESPONSES)
         context = monitor.Context(spark, config, locks)
         for version in range(len(sizes)):
             jobs, commits, cpu = jobs_of(spark), commits_of(config), cpu_seconds()
@@ -117,7 +119,7 @@ def triggers(spark: SparkSession, config: Config, staged: Path, sizes: list[int]
             cost = Cost(seconds, cpu_seconds() - cpu, jobs_of(spark) - jobs, commits_of(config) - commits)
             print(f"  {sizes[version]:,} rows: {described(cost)}", flush=True)
             costs.append(cost)
-        query.stop()
+        standing.stop()
     return costs
 
 

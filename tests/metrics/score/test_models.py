@@ -51,6 +51,51 @@ def test_a_missing_folder_is_no_hub_id() -> None:
         find_model("/no/such/folder")
 
 
+@pytest.mark.parametrize(
+    ("extra", "key"),
+    [
+        ({"_attn_implementation_internal": "someone/kernel"}, "_attn_implementation_internal"),
+        ({"attn_implementation": "someone/kernel@main:run"}, "attn_implementation"),
+        ({"text_config": {"_attn_implementation": {"": "someone/kernel"}}}, "_attn_implementation"),
+        ({"parts": [{"experts_implementation": "someone/kernel"}]}, "experts_implementation"),
+        ({"keypoint_detector_config": {"trust_remote_code": True}}, "trust_remote_code"),
+    ],
+)
+def test_a_configuration_that_asks_to_run_code_is_refused(
+    extra: dict[str, Any], key: str, language_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(language_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | extra))
+    with pytest.raises(ModelError, match=rf"its config\.json asks to run code of others \({key}\)"):
+        find_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"_attn_implementation": "sdpa", "_attn_implementation_autoset": True, "trust_remote_code": False},
+        {"auto_map": {}},
+    ],
+)
+def test_a_usual_configuration_is_none(extra: dict[str, Any], language_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(language_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | extra))
+    assert find_model(str(folder)).model == str(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_configuration_that_is_no_json(text: str, language_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(language_model, folder)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"its config\.json is no JSON"):
+        find_model(str(folder))
+
+
 def test_pickled_weights_are_refused(language_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     shutil.copytree(language_model, folder)

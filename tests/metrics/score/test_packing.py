@@ -90,7 +90,7 @@ ROWS = rows_of(100, 50, 50, 7, 2, 128)
 
 
 def name(value: Any) -> str | None:
-    return type(value).__name__.removesuffix("Config") if isinstance(value, t.PreTrainedConfig) else None
+    return type(value).__name__.removesuffix("Config") if isinstance(value, t.PretrainedConfig) else None
 
 
 @pytest.mark.parametrize(("config", "packed", "own_head"), LANGUAGE_MODELS, ids=name)
