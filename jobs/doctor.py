@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -59,6 +60,9 @@ RETENTION = {
     "delta.deletedFileRetentionDuration": "interval 1 week",
 }
 """Delta's properties of what is kept of a table's past, and their defaults."""
+
+TRIED = (4, 2)
+"""Version of Spark that this was run with."""
 
 RECENT_COMMITS = 1000
 SHAPES_NAMED = 3
@@ -106,8 +110,16 @@ def _versions(spark: SparkSession) -> Iterator[Finding]:
         except PackageNotFoundError:
             found[name] = "none"
     text = ", ".join(f"{name} {number}" for name, number in found.items())
-    old = tuple(int(part) for part in spark.version.split(".")[:2]) < (4, 1)
-    yield Finding("versions", BAD if old else WELL, f"{text}; Spark 4.1 or newer is needed" if old else text)
+    level, why = judged_version(spark.version)
+    yield Finding("versions", level, f"{text}; {why}" if why else text)
+
+
+def judged_version(spark: str) -> tuple[str, str]:
+    """Level and reason for a version of Spark: older ones than ``TRIED`` are refused."""
+    found = tuple(int(part) for part in re.findall(r"\d+", spark)[:2])
+    if found < TRIED:
+        return BAD, "Spark 4.2 is needed: nothing older was run, and 4.1.1 stands still at its first batch"
+    return (WARNING, "this was run with Spark 4.2") if found > TRIED else (WELL, "")
 
 
 def _source(spark: SparkSession, config: Config) -> Iterator[Finding]:

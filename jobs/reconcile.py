@@ -4,7 +4,7 @@
 
 Prints the account, and exits 1 with the request ids in question when it doesn't balance:
 
-    rows      each row of the source is one of scored, quarantined, duplicate, skipped (no traffic) and forgotten, by
+    rows      each row of the source is one of scored, quarantined, duplicate, skipped (not traffic) and forgotten, by
               day and in all; a batched call has all its exchanges, and ratings are in feedback
     batches   the ledger: what each batch says that it read and wrote is in the tables, also after kills
     windows   profile_metrics equals a full recomputation from scores (sums and means within 1e-9 relative); windows

@@ -20,7 +20,7 @@ BATCHES = Table(
         ("rows_quarantined", "bigint", "Source rows that became rows of quarantine"),
         ("rows_duplicate", "bigint", "Source rows that repeat a row of this or of an earlier batch"),
         ("rows_replaced", "bigint", "Those of them that are updates of a scored row, which has been scored anew"),
-        ("rows_skipped", "bigint", "Source rows that are no traffic (feedback), or older than retention.scores"),
+        ("rows_skipped", "bigint", "Source rows that are not traffic (feedback), or older than retention.scores"),
         (
             "rows_feedback",
             "bigint",

@@ -11,7 +11,7 @@ RATED_DAYS = 31
 
 FEEDBACK = Table(
     name="feedback",
-    comment="One row per rating of an answer, from the rows of the inference table that are no traffic but feedback.",
+    comment="One row per rating of an answer, from the rows of the inference table that are not traffic but feedback.",
     columns=columns(
         ("feedback_id", "string", "source_row_hash of the rating's row, a hyphen, and its position there from 0"),
         ("request_id", "string", "The request that is rated, as the rating names it"),

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 
+from tests.bench.processes import cpu_seconds
 from tests.jvm import options_of_long_lived, set_options
 
 if TYPE_CHECKING:
@@ -30,6 +31,55 @@ set_options()
 # collect() gives naive datetimes in the process's zone.
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+
+class CpuByFolder:
+    """CPU seconds of each folder's tests, with the processes that they start; printed at the end.
+
+    Each test process counts its own. What Spark does for a test after its end counts for the next one.
+    """
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self.folder = "collection"
+        self._before = 0.0
+
+    def enter(self, folder: str) -> None:
+        if folder != self.folder:
+            now = cpu_seconds()
+            self.add({self.folder: now - self._before})
+            self.folder, self._before = folder, now
+
+    def add(self, spent: dict[str, float]) -> None:
+        for folder, seconds in spent.items():
+            self.spent[folder] = self.spent.get(folder, 0.0) + seconds
+
+
+CPU = CpuByFolder()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    CPU.enter(str(item.path.parent.relative_to(item.config.rootpath)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if CPU.folder != "collection":  # tests have run in this process
+        CPU.enter("the end")
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["cpu_by_folder"] = CPU.spent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    CPU.add(getattr(node, "workeroutput", {}).get("cpu_by_folder", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.section("CPU seconds by folder")
+    for folder, seconds in sorted(CPU.spent.items(), key=lambda one: -one[1]):
+        if seconds >= 1:
+            terminalreporter.line(f"{seconds:8,.0f}  {folder}")
+    terminalreporter.line(f"{sum(CPU.spent.values()):8,.0f}  in all")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

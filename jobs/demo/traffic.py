@@ -1,7 +1,7 @@
 """The demo's traffic: a month in which version 7 of a chatbot takes over from version 6, with days of both between.
 
 Who asks what, and when, is drawn by seed; what is answered comes from the registered models (``endpoint.py``). The
-rows come with a log's nuisances: late, twice, cut off, too large, sampled, failed, and ratings that are no traffic.
+rows come with a log's nuisances: late, twice, cut off, too large, sampled, failed, and ratings that are not traffic.
 """
 
 from __future__ import annotations

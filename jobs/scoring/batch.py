@@ -11,23 +11,30 @@ from pyspark.sql import functions as F
 from jobs.command.fail_points import fail_point
 from jobs.command.log import LOG
 from jobs.scoring.ledger import (
-    account_of,
     batch_row,
-    but_forgotten,
     check_all_found,
-    count_anew,
-    enter_cut_off,
-    first_look,
+    count_outcomes,
     held_in_quarantine,
     names_in,
     progress_line,
     purged_of,
     ratings_of,
+    record_interrupted_batches,
+    recount_batches,
+    summarize_batch,
+    without_forgotten,
 )
 from jobs.scoring.name_limit import Names
 from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
-from jobs.scoring.updates import but_preimages, but_replaced, rows_replaced, updates_in, with_replaced, write_replacing
+from jobs.scoring.updates import (
+    rows_replaced,
+    updates_in,
+    with_replaced,
+    without_preimages,
+    without_replaced,
+    write_replacing,
+)
 from jobs.source.backlog import Backlog
 from jobs.source.changes import SkippedVersion, skipped_versions
 from jobs.source.inference_table import common_rows, first_version, read_source
@@ -81,11 +88,11 @@ def score_batch(
         kept(unpack_rows(rows, config, now=now, horizon=horizon)) as read,
         updates_in(read, config, in_quarantine=in_quarantine, forgotten=forgotten) as updates,
     ):
-        unpacked = but_preimages(read)
-        batch = first_look(unpacked, planned, batch_id, now=now, skipped=skipped)
+        unpacked = without_preimages(read)
+        batch = summarize_batch(unpacked, planned, batch_id, now=now, skipped=skipped)
         mine = {"checkpoint_id": F.lit(batch.checkpoint_id), "batch_id": F.lit(batch.batch_id).cast("bigint")}
 
-        wanted = unpacked.withColumns(mine).transform(but_forgotten, forgotten)
+        wanted = unpacked.withColumns(mine).transform(without_forgotten, forgotten)
         readable = wanted.join(in_quarantine, "source_row_hash", "left_anti")
         new = names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
         fail_point("before_scores")
@@ -100,14 +107,14 @@ def score_batch(
             ratings = ratings_of(wanted, forgotten)
             insert_new(_feedback_rows(ratings, batch.feedback_dates, config, now=now), FEEDBACK, output)
         fail_point("after_feedback")
-        check_all_found(but_replaced(unpacked, updates), batch, config, forgotten=forgotten)
+        check_all_found(without_replaced(unpacked, updates), batch, config, forgotten=forgotten)
         replaced = rows_replaced(updates, batch, config)
     purged = purged_of(spark, batch, config)
-    account = account_of(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
+    account = count_outcomes(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
     upsert(row, BATCHES, output)
     if batch_id == 0:
-        enter_cut_off(spark, batch, config)
+        record_interrupted_batches(spark, batch, config)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
@@ -170,13 +177,13 @@ def new_calls(rows: DataFrame, dates: list[date], config: Config, updates: DataF
     """The calls among unpacked rows that ``scores`` does not have yet, each once, under the id that it will have there.
 
     Args:
-        rows: Rows of ``but_forgotten``.
+        rows: Rows of ``without_forgotten``.
         dates: Their dates.
         config: Settings.
         updates: Of ``updates_in``; what an updated call takes the place of is ``replaces``, and it keeps its id.
     """
     scores = on_dates(read_table(rows.sparkSession, SCORES, config.output), "request_date", dates)
-    standing = but_replaced(rows.where("exchanges IS NOT NULL"), updates)
+    standing = without_replaced(rows.where("exchanges IS NOT NULL"), updates)
     new = with_stored(standing, scores).where(f"stored_id IS NULL OR {IS_REVERTED}")
     # Where one was forgotten, its batch has the id still.
     new = new.withColumn("is_taken", F.expr("is_taken OR is_partly_forgotten"))
@@ -244,9 +251,9 @@ def retry_quarantine(spark: SparkSession, config: Config) -> dict[str, int]:
     tried, scored = sum(row[1] for row in found), sum(row[2] for row in found)
     if scored:
         removed = read_table(spark, FORGOTTEN, output)
-        new = Names().capped(new_calls(but_forgotten(readable, removed), dates, config), names, config)
+        new = Names().capped(new_calls(without_forgotten(readable, removed), dates, config), names, config)
         _insert_scores(new, dates, config, now=now)
         keys = readable.select("source_row_hash", "checkpoint_id", "batch_id")
-        count_anew(spark, config, keys)
+        recount_batches(spark, config, keys)
         retried(lambda: merge(keys, QUARANTINE, output).whenMatchedDelete().execute())
     return {"tried": tried, "scored": scored}

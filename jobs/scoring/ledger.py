@@ -59,7 +59,7 @@ class Batch:
     skipped_versions: list[SkippedVersion]
 
 
-def first_look(
+def summarize_batch(
     unpacked: DataFrame,
     planned: Planned,
     batch_id: int,
@@ -143,7 +143,7 @@ def unknown_shapes(spark: SparkSession, config: Config, *, most: int) -> list[tu
     return [(row["reason"], row["shape"], row["count"]) for row in counted.collect()]
 
 
-def but_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
+def without_forgotten(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
     """The rows but for those that ``forget`` removed: reading the source again does not bring them back.
 
     ``is_partly_forgotten`` says of the others whether a call of their id and date was.
@@ -184,7 +184,7 @@ def ratings_of(rows: DataFrame, forgotten: DataFrame | None) -> DataFrame:
 
 
 def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten: DataFrame | None) -> None:
-    """Every row of the batch is in a table now, but for those that are no traffic. No payload is parsed again for it.
+    """Every row of the batch is in a table now, but for those that are not traffic. No payload is parsed again for it.
 
     Raises:
         TableError: A row is in neither table.
@@ -196,7 +196,7 @@ def check_all_found(rows: DataFrame, batch: Batch, config: Config, *, forgotten:
         .transform(with_stored, scores)
         .where("stored_id IS NULL")
         .join(held_in_quarantine(spark, config), "source_row_hash", "left_anti")
-        .transform(but_forgotten, forgotten)
+        .transform(without_forgotten, forgotten)
         .count()
     )
     if left > batch.rows_skipped:
@@ -217,7 +217,7 @@ def _is_of(batch: Batch) -> Column:
     return (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
 
 
-def account_of(
+def count_outcomes(
     spark: SparkSession,
     batch: Batch,
     config: Config,
@@ -338,7 +338,7 @@ def held_of_batches(spark: SparkSession, config: Config) -> DataFrame:
     )
 
 
-def enter_cut_off(spark: SparkSession, batch: Batch, config: Config) -> None:
+def record_interrupted_batches(spark: SparkSession, batch: Batch, config: Config) -> None:
     """Enter into ``batches`` what a batch of another checkpoint wrote before it was cut off.
 
     No run will complete it: its checkpoint was moved away. What it had not written yet, the new one reads as any row.
@@ -401,7 +401,7 @@ def progress_line(batch: Batch, account: dict[str, int], seconds: float) -> str:
     )
 
 
-def count_anew(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
+def recount_batches(spark: SparkSession, config: Config, leaving: DataFrame) -> None:
     """Write into ``batches`` what its batches have in the tables, as if ``leaving`` were no longer in quarantine."""
     ids, output = ["checkpoint_id", "batch_id"], config.output
     held = read_table(spark, SCORES, output)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def spread(df: DataFrame, size: Column, *, keys: Sequence[str]) -> DataFrame:
     """The rows over as many partitions as there are cores, each with its share of ``size``, not only of rows.
 
-    Within each partition that there is, rows are dealt out by size, longest first, to and fro; each begins at another
-    core. No row is moved twice.
+    Within each partition that there is, rows are dealt out by size, longest first, in snake order; each begins at
+    another core. No row is moved twice.
 
     Args:
         df: Rows.

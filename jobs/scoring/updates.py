@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CALL = ["request_date", "request_id", "content_hash"]
 
 
-def but_preimages(read: DataFrame) -> DataFrame:
+def without_preimages(read: DataFrame) -> DataFrame:
     """The rows of a batch, without those of a change feed that say what a row was before."""
     if "_change_type" not in read.columns:
         return read
@@ -93,7 +93,7 @@ def _forget(calls: DataFrame, output: Output) -> None:
         insert_new(calls.select(*(column.alias(name) for name, column in columns.items())), FORGOTTEN, output)
 
 
-def but_replaced(rows: DataFrame, updates: DataFrame | None) -> DataFrame:
+def without_replaced(rows: DataFrame, updates: DataFrame | None) -> DataFrame:
     """The rows, without those that a later update of the batch replaces; with ``earlier_hashes``."""
     if updates is None:
         return rows.withColumn("earlier_hashes", F.lit(None).cast("array<string>"))

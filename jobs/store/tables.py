@@ -168,7 +168,7 @@ def read_table(spark: SparkSession, table: Table, output: Output) -> DataFrame:
 
 
 def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame:
-    """The table's change feed as a stream; its rows of now come first, as inserts, however old the table's log is."""
+    """The table's change feed as a stream; the initial snapshot arrives as inserts, however old the table's log is."""
     reader = spark.readStream.format("delta").option("readChangeFeed", "true")
     if output.path is not None:
         return reader.load(f"{output.path}/{table.name}")
