@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 POLL_SECONDS = 1
+SETTLE_SECONDS = 3600.0
+"""Windows are looked at for settling so often: verdicts go by hours, and a look takes eight jobs."""
+
 GRACE_SECONDS = 600.0
 
 
@@ -54,6 +57,7 @@ class Context:
         locks: The driver's locks.
         timetable: When tables were tidied up.
         is_first: Whether no tick of this driver went well yet.
+        settled_at: When windows were looked at for settling, by ``time.monotonic``; None: not yet.
     """
 
     spark: SparkSession
@@ -61,6 +65,7 @@ class Context:
     locks: Locks
     timetable: Timetable = field(default_factory=Timetable)
     is_first: bool = True
+    settled_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,12 @@ def tick(context: Context) -> bool:
 
 def _windows(context: Context) -> None:
     _catch_up(context)
-    # Maintenance looks at all windows, where it is on.
-    everything = context.is_first and context.config.maintenance == OFF
-    settle_windows(context.spark, context.config, context.locks, everything=everything)
+    now = time.monotonic()
+    if context.settled_at is None or now - context.settled_at >= SETTLE_SECONDS:
+        # Maintenance looks at all windows, where it is on.
+        everything = context.is_first and context.config.maintenance == OFF
+        settle_windows(context.spark, context.config, context.locks, everything=everything)
+        context.settled_at = now
 
 
 def _catch_up(context: Context) -> None:

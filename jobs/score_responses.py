@@ -18,6 +18,7 @@ from jobs.command.call import Call, add_new_checkpoint, command
 from jobs.command.errors import OK
 from jobs.command.log import LOG
 from jobs.scoring.batch import create_tables, retry_quarantine, score_batch
+from jobs.scoring.ledger import Ledger
 from jobs.scoring.name_limit import Names
 from jobs.scoring.scorers import checked_scorers
 from jobs.scoring.slicing import check_slices
@@ -65,11 +66,11 @@ def start(
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(SCORE_RESPONSES), new=new_checkpoint)
     LOG.info("scoring %s (%s), checkpoint %s", source_identifier(config.source), dialect, checkpoint)
-    backlog, names = Backlog(), Names()
+    backlog, names, ledger = Backlog(), Names(), Ledger()
 
     def score(df: DataFrame, batch_id: int) -> None:
         with step(locks, SCORES.name):
-            score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog, names=names)
+            score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog, names=names, ledger=ledger)
 
     def begin() -> Any:
         return stream(stream_source(spark, config), score, name=SCORE_RESPONSES, checkpoint=checkpoint, trigger=trigger)

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from jobs.command.fail_points import fail_point
 from jobs.command.log import LOG
 from jobs.scoring.ledger import (
+    Ledger,
     batch_row,
     check_all_found,
     count_outcomes,
@@ -39,7 +40,7 @@ from jobs.source.backlog import Backlog
 from jobs.source.changes import SkippedVersion, skipped_versions
 from jobs.source.inference_table import common_rows, first_version, read_source
 from jobs.store.checkpoints import Planned, begun_version, read_checkpoint
-from jobs.store.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried, upsert
+from jobs.store.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried
 from jobs.upkeep.retention import purged_until
 from metrics.calls import IS_REVERTED, with_ids, with_stored
 from metrics.redact import stored_text
@@ -72,6 +73,7 @@ def score_batch(
     checkpoint: str,
     backlog: Backlog,
     names: Names,
+    ledger: Ledger,
 ) -> None:
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
@@ -112,7 +114,7 @@ def score_batch(
     purged = purged_of(spark, batch, config)
     account = count_outcomes(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
-    upsert(row, BATCHES, output)
+    ledger.enter(row, batch_id, output)
     if batch_id == 0:
         record_interrupted_batches(spark, batch, config)
     fail_point("after_batches")

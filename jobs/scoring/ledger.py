@@ -12,11 +12,11 @@ from pyspark.sql import functions as F
 from jobs.command.log import LOG
 from jobs.source.changes import SkippedVersion
 from jobs.store.checkpoints import Planned
-from jobs.store.tables import insert_new, local_frame, merge, on_dates, read_table, retried
+from jobs.store.tables import append, insert_new, local_frame, merge, on_dates, read_table, retried, upsert
 from jobs.upkeep.retention import purged
 from metrics.calls import HAS_OWN_ID, LOGGED_ID, with_forgotten, with_stored
 from schemas.batches import BATCHES, LATENESS
-from schemas.config import Config
+from schemas.config import Config, Output
 from schemas.errors import TableError
 from schemas.forgotten import FORGOTTEN
 from schemas.quarantine import QUARANTINE
@@ -361,6 +361,24 @@ def record_interrupted_batches(spark: SparkSession, batch: Batch, config: Config
             "%d batches of checkpoints that are no longer in use were cut off: entered as they are", len(entered)
         )
         insert_new(local_frame(spark, entered, BATCHES.schema), BATCHES, config.output)
+
+
+class Ledger:
+    """Enters batches into ``batches``, for one driver.
+
+    Its first batch, and one after a failure, may be the replay of one that was entered: that row is replaced. Numbers
+    of batches grow, so the row of a later one is new, and appended.
+    """
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def enter(self, row: DataFrame, batch_id: int, output: Output) -> None:
+        """Write a batch's row (``batch_row``)."""
+        is_new = self._last is not None and batch_id > self._last
+        self._last = None  # until it is known to be written
+        (append if is_new else upsert)(row, BATCHES, output)
+        self._last = batch_id
 
 
 def batch_row(

@@ -203,6 +203,15 @@ def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[d
     retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
 
 
+def append(df: DataFrame, table: Table, output: Output) -> None:
+    """Add rows that are known not to be there."""
+    writer = df.select(table.column_names).write.format("delta").mode("append")
+    if output.path is not None:
+        writer.save(f"{output.path}/{table.name}")
+    else:
+        writer.saveAsTable(identifier(table, output))
+
+
 def upsert(df: DataFrame, table: Table, output: Output) -> None:
     """Insert rows, and replace those with the same keys."""
     retried(lambda: merge(df, table, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute())
