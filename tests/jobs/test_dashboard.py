@@ -27,7 +27,7 @@ LENGTHS = {"1 minute": timedelta(minutes=1), "1 hour": timedelta(hours=1), "1 da
 
 def window(day: date, granularity: str = "1 day", **values: Any) -> dict[str, Any]:
     start = datetime.combine(day, datetime.min.time(), UTC)
-    column = "response_flesch_kincaid" if granularity == "1 minute" else "requests"
+    column = {"1 minute": "response_flesch_kincaid", "1 hour": "output_tokens", "1 day": "requests"}[granularity]
     return {
         "window": {"start": start, "end": start + LENGTHS[granularity]},
         "window_date": day,
