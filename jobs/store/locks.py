@@ -149,11 +149,28 @@ class Locks:
     def _take(self, names: Sequence[str], *, wait: float) -> None:
         self._raise_if_lost()
         create_table(self._spark, LOCKS, self._output)
-        deadline, said, question = time.monotonic() + wait, False, _Question(self._owner)
+        try:
+            self._wait_for(names, time.monotonic() + wait)
+        except BaseException:  # also where somebody has lost patience: the lock is promised to who waits
+            self._withdraw(names)
+            raise
+        with self._changes:
+            begins = not self._held
+            self._held.update(names)
+            if begins:
+                self._done = threading.Event()
+                threading.Thread(target=self._watch, args=(self._done,), daemon=True, name="locks").start()
+
+    def _wait_for(self, names: Sequence[str], deadline: float) -> None:
+        """Take locks as soon as all are free.
+
+        Raises:
+            LockedError: One was not at the deadline, by ``time.monotonic``, and its owner is alive.
+        """
+        said, question = False, _Question(self._owner)
         while (holder := self._try(names)) is not None:
             over = time.monotonic() >= deadline
             if over and (_is_alive(holder["owner"]) or question.is_answered(holder)):
-                self._withdraw(names)
                 raise LockedError(holder["table_name"], _named(holder), _free_at(holder))
             if values := question.asks(holder):
                 self._set(_as_found(holder), values)
@@ -162,12 +179,6 @@ class Locks:
                 LOG.info("%s %s, which is in use by %s", what, holder["table_name"], _named(holder))
                 said = True
             time.sleep(POLL_SECONDS)
-        with self._changes:
-            begins = not self._held
-            self._held.update(names)
-            if begins:
-                self._done = threading.Event()
-                threading.Thread(target=self._watch, args=(self._done,), daemon=True, name="locks").start()
 
     def _try(self, names: Sequence[str]) -> dict[str, Any] | None:
         """Take locks if all are free; else the row of one that is not."""
@@ -200,7 +211,8 @@ class Locks:
     def _may_take(self, row: dict[str, Any], now: datetime) -> bool:
         """Whether a lock is free and promised to nobody else, or ours since giving back failed, or a dead one's."""
         if row["owner"] is None:
-            return row["asked_by"] in (None, self._owner) or row["asked_until"] <= now
+            asker = row["asked_by"]
+            return asker in (None, self._owner) or row["asked_until"] <= now or _is_dead(asker)
         unanswered = row["asked_by"] == self._owner and row["lease_until"] <= now
         return row["owner"] == self._owner or unanswered or _is_dead(row["owner"])
 
@@ -222,8 +234,11 @@ class Locks:
     def _withdraw(self, names: Sequence[str]) -> None:
         """Take back questions for locks."""
         asked = F.col("table_name").isin(list(names)) & (F.col("asked_by") == self._owner)
-        if not read_table(self._spark, LOCKS, self._output).where(asked).isEmpty():
-            self._set(asked, dict.fromkeys(("asked_by", "asked_until")))
+        try:
+            if not read_table(self._spark, LOCKS, self._output).where(asked).isEmpty():
+                self._set(asked, dict.fromkeys(("asked_by", "asked_until")))
+        except Exception as error:  # the question ends by itself
+            LOG.warning("the question for %s could not be taken back: %s", ", ".join(names), described(error))
 
     def _give_back(self, names: Sequence[str]) -> None:
         with self._changes:

@@ -277,6 +277,34 @@ def test_a_driver_keeps_its_locks_until_somebody_asks(spark: SparkSession, outpu
     assert [one["owner"] for one in of_table(spark, output)] == [None, None]
 
 
+def test_a_lock_is_not_kept_for_one_who_does_not_wait_any_more(
+    spark: SparkSession, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with Locks(spark, output, "monitor", ["score_responses"]) as driver:
+        with driver.step("scores"):
+            # Interrupted while it waits: it takes its question back.
+            with monkeypatch.context() as impatient, pytest.raises(KeyboardInterrupt):
+                impatient.setattr(time, "sleep", interrupt)
+                Locks(spark, output, "rescore")._take(["scores"], wait=60)
+            (held,) = of_table(spark, output)
+            assert (held["owner"], held["asked_by"]) == (driver._owner, None)
+            # Killed while it waits.
+            process = subprocess.Popen([sys.executable, "-c", ""])
+            machine, *_ = driver._owner.split("/")
+            process.wait()
+            killed = f"{machine}/{process.pid}/1/0"
+            until = F.lit(datetime.now(UTC) + timedelta(hours=1))
+            set_rows(spark, LOCKS, output, F.lit(True), {"asked_by": F.lit(killed), "asked_until": until})
+            while driver._asked != {"scores"}:
+                time.sleep(0.1)
+        assert of_table(spark, output)[0]["owner"] is None
+        with driver.step("scores"):
+            assert of_table(spark, output)[0]["owner"] == driver._owner
+
+
 def test_a_log_that_nobody_can_see_is_looked_at_in_time(tmp_path: Path) -> None:
     assert not module._Log(Output(path="s3://bucket/tables")).is_visible
     assert not module._Log(Output.model_validate({"schema": "main.quality"})).is_visible
