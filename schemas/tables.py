@@ -17,9 +17,6 @@ TABLES: tuple[Table, ...] = (
     *(MODEL_VERSIONS, FORGOTTEN, LOCKS),
 )
 
-LOCKED = tuple(dict.fromkeys(table.lock for table in TABLES))
-"""The tables that have a lock."""
-
 
 def as_markdown() -> str:
     """The columns of all tables, as docs/tables.md lists them."""
