@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 
+from jobs.command.errors import FAILED
+from schemas.errors import MonitorError
+
 NO_COMMANDS = ("__init__.py", "cli.py")
 
 
@@ -46,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     given = list(sys.argv[1:] if argv is None else argv)
     options = arguments.parse_args(given[:1])
-    module = importlib.import_module(COMMANDS[options.command][0])
+    try:
+        module = importlib.import_module(COMMANDS[options.command][0])
+    except MonitorError as error:  # of a scorer from elsewhere: what the tables hold follows from it
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
     return int(module.main(given[1:]))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
-__all__ = ["Table", "columns"]
+__all__ = ["Column", "Table", "columns"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Column:
     comment: str
 
 
-def columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
-    """Column objects from ``(name, DDL type, comment)`` rows."""
-    return tuple(Column(*row) for row in rows)
+def columns(*rows: tuple[str, str, str] | Column) -> tuple[Column, ...]:
+    """Column objects from ``(name, DDL type, comment)`` rows; those that are columns already stay as they are."""
+    return tuple(row if isinstance(row, Column) else Column(*row) for row in rows)
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
+    SerializeAsAny,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    create_model,
     model_validator,
 )
 
 from schemas.errors import ConfigError
+from schemas.installed import scorers
+from schemas.scorers import PerplexityModel, Readability, Scorer, ToxicityModel
+from schemas.settings import Settings
 from schemas.source import COMMON_COLUMNS, NEEDED
 
 AVAILABLE_NOW = "availableNow"
@@ -113,18 +116,6 @@ SecretReference = Annotated[str, AfterValidator(_secret_reference)]
 TableName = Annotated[str, AfterValidator(_table_name)]
 
 
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are mistakes, values never change after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_section(cls, values: object) -> object:
-        """A section with nothing in it, which YAML reads as null, is one of defaults."""
-        return {} if values is None else values
-
-
 class ServedEntity(Settings):
     """What a served entity id of an AI Gateway inference table stands for."""
 
@@ -148,8 +139,8 @@ class Source(Settings):
     path: str | None = None
     table: TableName | None = None
     dialect: Literal["auto", "legacy", "ai_gateway", "unity_gateway", "columns"] = "auto"
-    served_entities: ServedEntities = {}
-    columns: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    served_entities: ServedEntities = Field(default_factory=dict)
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     on_source_change: Literal["fail", "skip", "cdf"] = "fail"
     max_files_per_trigger: Annotated[int, Field(gt=0)] | None = None
     max_bytes_per_trigger: Annotated[str, Field(pattern=r"^(?i:\d+[bkmgt]?)$")] | None = None
@@ -189,40 +180,20 @@ class Output(Settings):
         return self
 
 
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+OWN_SECTION = frozenset({"perplexity", "toxicity", "readability"})
+"""Scorers with a section of their own in ``scoring``; those of all others are in ``scoring.scorers``."""
 
 
-class PerplexityModel(Settings):
-    """Causal language model that scores perplexity: hub id, local folder, or ``models:/name@alias``.
-
-    Also the type that it computes with, and the language that it was made for, if it says nothing of others.
-    """
-
-    model: Annotated[str, Field(min_length=1)] = "gpt2"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    language: Language | None = None
+def _others() -> dict[str, type[Settings]]:
+    """The sections of ``scoring.scorers``."""
+    return {scorer.name: scorer.settings for scorer in scorers() if scorer.name not in OWN_SECTION}
 
 
-class ToxicityModel(Settings):
-    """Sequence classifier that scores toxicity, the label that means toxic, and the threshold of the rates.
-
-    ``activation`` makes probabilities of its logits: softmax where its labels exclude each other, sigmoid where each
-    has a probability of its own; auto: what the model's configuration says.
-    Also the type that it computes with, and the language that it was made for, if it says nothing of others.
-    """
-
-    model: Annotated[str, Field(min_length=1)] = "facebook/roberta-hate-speech-dynabench-r4-target"
-    dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    language: Language | None = None
-    label: str = "hate"
-    activation: Literal["auto", "softmax", "sigmoid"] = "auto"
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class Readability(Settings):
-    """Language that readability is computed for."""
-
-    language: Literal["en_US"] = "en_US"
+def _of_scorers(values: object, _: ValidatorFunctionWrapHandler) -> dict[str, Settings]:
+    """Sections by scorer, each as the scorer describes it; what is given is checked, and kept as it was given."""
+    fields: dict[str, Any] = {name: (settings, None) for name, settings in _others().items()}
+    section = create_model("Scorers", __base__=Settings, **fields).model_validate(values)
+    return {name: getattr(section, name) for name in section.model_fields_set}
 
 
 class Scoring(Settings):
@@ -235,6 +206,12 @@ class Scoring(Settings):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     reasoning: Literal["strip", "keep"] = "strip"
+    scorers: Annotated[dict[str, SerializeAsAny[Settings]], WrapValidator(_of_scorers)] = Field(default_factory=dict)
+
+    def of_scorer(self, scorer: Scorer) -> Settings:
+        """The settings of a scorer: its own section, else that in ``scorers``, else its defaults."""
+        own = getattr(self, scorer.name) if scorer.name in OWN_SECTION else self.scorers.get(scorer.name)
+        return scorer.settings() if own is None else own
 
 
 class SlicingExpr(Settings):
@@ -458,7 +435,7 @@ def _problem(keys: list[str], detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
         close = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known) or 'nothing'}"
         return f"{path}: unknown; {hint}"
     if detail["type"] == "missing":
         return f"{path}: is missing"
@@ -470,6 +447,10 @@ def _problem(keys: list[str], detail: Any) -> str:
 
 def _known_keys(section: list[str]) -> list[str]:
     model: Any = Config
+    if section[:2] == ["scoring", "scorers"]:
+        if len(section) == 2:
+            return list(_others())
+        model, section = _others()[section[2]], section[3:]
     for key in section:
         fields = {f.alias or name: f for name, f in model.model_fields.items()} if _is_settings(model) else {}
         model = fields[key].annotation if key in fields else ServedEntity

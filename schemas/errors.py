@@ -32,6 +32,10 @@ class ModelError(MonitorError):
     """A scoring model can't be loaded, or lacks what the configuration asks of it."""
 
 
+class ScorerError(MonitorError):
+    """A scorer from elsewhere can't be loaded, or is none that can be used."""
+
+
 class TableError(MonitorError):
     """A table of the monitor is missing or is not what this version writes."""
 

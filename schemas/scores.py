@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from schemas import Table, columns
+from schemas import Column, Table, columns
+from schemas.errors import ScorerError
+from schemas.installed import scorers
+from schemas.scorers import SCORERS
+
+_SCORED = tuple(column for scorer in scorers() for column in scorer.columns)
 
 SCORES = Table(
     name="scores",
@@ -58,21 +63,14 @@ SCORES = Table(
         ("token_source", "string", "usage (the log's figures), tokenizer (counted here), or both as usage+tokenizer"),
         ("cost", "double", "Price of the exchange (not filled yet)"),
         ("currency", "string", "Currency of cost"),
-        ("prompt_toxicity", "double", "Probability of the toxic label for the prompt, 0 to 1"),
-        ("response_toxicity", "double", "Probability of the toxic label for the response, 0 to 1"),
-        ("prompt_perplexity", "double", "exp(mean negative log-likelihood per token in nats) of the prompt"),
-        ("response_perplexity", "double", "The same of the response by itself"),
-        ("response_perplexity_given_prompt", "double", "The same of the response's tokens with the prompt as context"),
-        ("response_nll", "double", "Negative log-likelihood of the response by itself, summed, in nats"),
-        ("response_scored_tokens", "bigint", "Tokens that response_nll sums over"),
-        ("prompt_flesch_kincaid", "double", "Flesch-Kincaid grade of the prompt (US school years)"),
-        ("response_flesch_kincaid", "double", "Flesch-Kincaid grade of the response (US school years)"),
+        *(Column(column.name, column.type, column.comment) for column in _SCORED),
         ("score_errors", "map<string,string>", "Why a score is NULL, by column"),
         ("scorers", "map<string,string>", "Fingerprint of the scorer, by column"),
         ("content_hash", "string", "Status and payloads: 8 hex digits of the key's check value, 32 of an HMAC-SHA-256"),
         ("earlier_hashes", "array<string>", "Its content hashes before the row was updated in the inference table"),
         ("unpacker", "string", "What has read the payloads: its version and settings; NULL: version 1"),
         ("sample_rate", "double", "Share of successful requests that were scored when this one came"),
+        ("sampled", "boolean", "Whether the exchange was chosen by scoring.sample_rate to be scored"),
         ("scored_at", "timestamp", "When the row was scored (UTC)"),
         ("checkpoint_id", "string", "Id of the streaming query that wrote the row"),
         ("batch_id", "bigint", "Micro-batch that wrote the row"),
@@ -86,16 +84,8 @@ SCORES = Table(
         "valid_scores": " AND ".join(
             [
                 "request_id IS NOT NULL AND request_time IS NOT NULL AND request_date = CAST(request_time AS DATE)",
-                *(f"({c} IS NULL OR ({c} >= 0 AND {c} <= 1))" for c in ("prompt_toxicity", "response_toxicity")),
-                *(
-                    f"({c} IS NULL OR ({c} >= 0 AND {c} < double('Infinity')))"
-                    for c in (
-                        "prompt_perplexity",
-                        "response_perplexity",
-                        "response_perplexity_given_prompt",
-                        "response_nll",
-                    )
-                ),
+                # Of ours alone: a constraint must not depend on what is installed.
+                *(column.check for scorer in SCORERS for column in scorer.columns if column.check),
             ]
         )
     },
@@ -106,15 +96,8 @@ SCORES = Table(
     },
 )
 
-SCORED_COLUMNS = (
-    "prompt_toxicity",
-    "response_toxicity",
-    "prompt_perplexity",
-    "response_perplexity",
-    "response_perplexity_given_prompt",
-    "response_nll",
-    "response_scored_tokens",
-    "prompt_flesch_kincaid",
-    "response_flesch_kincaid",
-)
+SCORED_COLUMNS = tuple(column.name for column in _SCORED)
 """Columns of ``scores`` that a scorer computes, and whose fingerprint ``scorers`` holds."""
+
+if _twice := sorted(name for name in SCORED_COLUMNS if SCORES.column_names.count(name) > 1):
+    raise ScorerError(f"a scorer has a column that scores has without it: {', '.join(_twice)}")

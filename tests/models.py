@@ -17,6 +17,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from metrics.score.columns import ScorerSettings
+from schemas.config import Scoring
+from schemas.scorers import PerplexityModel, ToxicityModel
+
 WORDS = "the a cat dog mat sat ran on under and hello world please table cluster job runs slow fast you are stupid kind"
 LM_CONTEXT = 32
 CLASSIFIER_CONTEXT = 16
@@ -75,6 +79,13 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+def scorers_of(language_model: Path, classifier: Path, **toxicity: Any) -> ScorerSettings:
+    """Settings of scorers with small models, in float32; ``toxicity``: others of the classifier."""
+    perplexity = PerplexityModel(model=str(language_model), dtype="float32")
+    settings: dict[str, Any] = {"model": str(classifier), "dtype": "float32", **toxicity}
+    return ScorerSettings(Scoring(perplexity=perplexity, toxicity=ToxicityModel(**settings)))
 
 
 def new_classifier(

@@ -24,7 +24,8 @@ from jobs.store.tables import on_dates, read_table, update_rows
 from metrics.calls import LOGGED_ID
 from metrics.hashes import CHECK_CHARS
 from metrics.redact import stored_text
-from metrics.score.columns import COLUMNS, NOT_SAMPLED
+from metrics.score.columns import COLUMNS
+from metrics.score.reasons import NOT_SAMPLED
 from metrics.score.rows import needs_counting, sampled, score_columns, score_errors
 from metrics.score.udf import with_hashes
 from metrics.unpack.arrow import explode_exchanges
@@ -98,6 +99,12 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     return done
 
 
+def _left_out(row: str = "") -> str:
+    """SQL: whether scoring.sample_rate left a row of ``scores`` out; one of an older version has only the reason."""
+    by_reason = f"exists(map_values({row}score_errors), reason -> reason = '{NOT_SAMPLED}')"
+    return f"coalesce(NOT {row}sampled, {by_reason}, false)"
+
+
 def _stale(config: Config, fingerprints: Mapping[str, str]) -> list[Column]:
     """Per scorer, whether a row of ``scores`` needs it again."""
     rate = config.scoring.sample_rate
@@ -109,8 +116,8 @@ def _stale(config: Config, fingerprints: Mapping[str, str]) -> list[Column]:
             reason = F.coalesce(F.element_at("score_errors", column), F.lit(""))
             other = F.coalesce(F.element_at("scorers", column) != fingerprints[column], F.lit(True))
             failed = reason.startswith("error:") | (reason == "circuit_open")
-            found = found | ((other | failed) & (reason != NOT_SAMPLED))
-        return found | F.coalesce(now_sampled, F.lit(False))
+            found = found | other | failed
+        return (found & ~F.expr(_left_out())) | F.coalesce(now_sampled, F.lit(False))
 
     return [needs(columns) for columns in COLUMNS.values()]
 
@@ -159,8 +166,8 @@ def _reread_day(config: Config, day: date, unread: DataFrame) -> int:
         .transform(score_columns, config, now=datetime.now(UTC))
     )
     texts = {name: stored_text(F.col(name), store=config.text.store) for name in SCORES.holds_text}
-    is_other = F.expr("NOT (t.prompt_hash <=> s.prompt_hash AND t.response_hash <=> s.response_hash)") & ~F.coalesce(
-        F.element_at("t.score_errors", "prompt_toxicity") == NOT_SAMPLED, F.lit(False)
+    is_other = F.expr(
+        f"NOT (t.prompt_hash <=> s.prompt_hash AND t.response_hash <=> s.response_hash) AND NOT {_left_out('t.')}"
     )
     columns = [column for scorer in COLUMNS.values() for column in scorer]
     errors = F.create_map(*(F.lit(part) for column in columns for part in (column, OTHER_TEXT)))
@@ -224,6 +231,7 @@ def _rescore_day(
         **{name: F.col(f"s.{name}") for name in (*columns, "language")},
         **{name: mixed(f"t.{name}", f"s.{name}") for name in ("score_errors", "scorers")},
         "sample_rate": F.greatest(F.coalesce("t.sample_rate", F.lit(1.0)), F.lit(config.scoring.sample_rate)),
+        "sampled": F.lit(True),
         "scored_at": F.lit(datetime.now(UTC)),
     }
     if config.slicing_exprs:

@@ -20,20 +20,7 @@ if TYPE_CHECKING:
 
 def scorer_settings(config: Config) -> ScorerSettings:
     """The part of the configuration that decides which scorers a worker loads."""
-    scoring = config.scoring
-    return ScorerSettings(
-        perplexity_model=scoring.perplexity.model,
-        toxicity_model=scoring.toxicity.model,
-        toxicity_label=scoring.toxicity.label,
-        perplexity_dtype=scoring.perplexity.dtype,
-        toxicity_dtype=scoring.toxicity.dtype,
-        perplexity_language=scoring.perplexity.language,
-        toxicity_language=scoring.toxicity.language,
-        tokenizer=scoring.tokenizer,
-        device=scoring.device,
-        tracking_uri=config.mlflow.tracking_uri,
-        toxicity_activation=scoring.toxicity.activation,
-    )
+    return ScorerSettings(config.scoring, config.mlflow.tracking_uri)
 
 
 def checked_scorers(spark: SparkSession, config: Config) -> dict[str, str]:

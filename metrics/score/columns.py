@@ -1,44 +1,30 @@
-"""What scorers fill, why they may not, and what decides which they are; without their libraries, for the driver."""
+"""What scorers fill, and what decides which they are; without their libraries, for the driver."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-EMPTY = "empty"
-LANGUAGE = "language"
-MISSING = "missing"
-NO_WORDS = "no_words"
-NOT_FINITE = "not_finite"
-NOT_SAMPLED = "not_sampled"
-TOO_SHORT = "too_short"
-"""Reasons in ``score_errors``: the text shows nothing, or the scorer's tokenizer finds no token in it; it is in another
-language than the scorer's; the log has none; it has no words; the score is no finite number; ``scoring.sample_rate``
-left the request out; the text has a token, but none with another before it (models without BOS). ``error:Type`` names
-an exception, ``circuit_open`` a scorer that always fails."""
+from schemas.config import Scoring
+from schemas.installed import scorers
 
-COLUMNS = {
-    "perplexity": (
-        *("prompt_perplexity", "response_perplexity", "response_perplexity_given_prompt"),
-        *("response_nll", "response_scored_tokens"),
-    ),
-    "toxicity": ("prompt_toxicity", "response_toxicity"),
-    "readability": ("prompt_flesch_kincaid", "response_flesch_kincaid"),
-}
+COLUMNS = {scorer.name: scorer.column_names for scorer in scorers()}
 """Which columns of ``scores`` a scorer fills."""
 
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """Which scorers to load; hashable, so that a worker process loads each set once."""
+    """Which scorers to load; hashable, so that a worker process loads each set once.
 
-    perplexity_model: str
-    toxicity_model: str
-    toxicity_label: str
-    perplexity_dtype: str = "float32"
-    toxicity_dtype: str = "float32"
-    perplexity_language: str | None = None
-    toxicity_language: str | None = None
-    tokenizer: str | None = None
-    device: str = "auto"
+    Attributes:
+        scoring: The settings of scorers and of what they run on.
+        tracking_uri: MLflow store for ``models:/``; None for MLflow's own default.
+        names: The scorers that the driver has.
+    """
+
+    scoring: Scoring
     tracking_uri: str | None = None
-    toxicity_activation: str = "auto"
+    names: tuple[str, ...] = tuple(COLUMNS)
+
+    def __hash__(self) -> int:
+        """Of a part: what settings from elsewhere hold may not be hashable."""
+        return hash((self.scoring.device, self.tracking_uri, self.names))

@@ -13,10 +13,14 @@ import gc
 
 from pyspark.daemon import manager
 
-import metrics.score.exchanges  # the imports are what this module is for
+import metrics.score.exchanges  # these imports are what this module is for
 import metrics.unpack.arrow  # noqa: F401
 from metrics.score.language import detect_languages
 from metrics.score.readability import flesch_kincaid
+from schemas.scorers import SCORERS
+
+for scorer in SCORERS:
+    scorer.loader()
 
 if __name__ == "__main__":
     detect_languages(["These two load what they need when they are first called."])

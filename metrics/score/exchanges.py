@@ -5,76 +5,39 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import takewhile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from metrics.score.batching import Circuit, Failed, score_unique
-from metrics.score.columns import (
-    COLUMNS,
-    EMPTY,
-    LANGUAGE,
-    MISSING,
-    NO_WORDS,
-    NOT_FINITE,
-    NOT_SAMPLED,
-    TOO_SHORT,
-    ScorerSettings,
-)
+from metrics.score.batching import Failed
+from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.language import UNDETERMINED, detect_languages
-from metrics.score.models import (
-    be_quiet,
-    find_model,
-    find_tokenizer,
-    library_versions,
-    load_tokenizer,
-    pick_device,
-)
-from metrics.score.perplexity import PerplexityScorer, load_perplexity
-from metrics.score.readability import FOLLOWED, flesch_kincaid
-from metrics.score.readability import LANGUAGE as READABILITY
-from metrics.score.toxicity import activation_doubt, is_multi_label, load_toxicity
-
-Value = float | Failed
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """One scorer among the others of a process.
-
-    Args:
-        score: Results of distinct inputs, in order.
-        language: The one that it was made for; None for any.
-        circuit: What it failed on so far.
-    """
-
-    score: Callable[[list[Any]], Sequence[Any]]
-    language: str | None = None
-    circuit: Circuit = field(default_factory=Circuit)
-
-    def __call__(self, keys: Sequence[Any]) -> list[Any]:
-        """Results of inputs, in order, ``Failed`` where there is none; equal inputs are scored once."""
-        return score_unique(keys, self.score, self.circuit)
-
-    def refuses(self, language: str) -> Failed | None:
-        """Whether a text of this language is none of its business."""
-        other = self.language is not None and language not in (self.language, UNDETERMINED)
-        return Failed(LANGUAGE) if other else None
+from metrics.score.loaded import Exchanges, Loaded, Machine
+from metrics.score.models import be_quiet, find_tokenizer, load_tokenizer, pick_device
+from metrics.score.reasons import EMPTY, MISSING, NOT_FINITE, NOT_SAMPLED, OUT_OF_RANGE
+from schemas.errors import ModelError
+from schemas.installed import scorers as all_scorers
+from schemas.scorers import SCORERS, ScoreColumn, Scorer
 
 
 @dataclass(frozen=True)
 class Scorers:
-    """Loaded scorers, per column that they fill their fingerprint, and what the user may have meant otherwise."""
+    """Loaded scorers: those with columns by name, and those of languages and tokens."""
 
-    perplexity: Scorer
-    toxicity: Scorer
-    readability: Scorer
-    language: Scorer
-    tokens: Scorer
-    fingerprints: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
+    loaded: Mapping[str, Loaded]
+    language: Loaded
+    tokens: Loaded
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """By column."""
+        return {column: one.mark for name, one in self.loaded.items() for column in COLUMNS[name]}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user may have meant otherwise."""
+        return tuple(warning for one in self.loaded.values() for warning in one.warnings)
 
 
 @lru_cache(maxsize=2)
@@ -89,49 +52,52 @@ def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> Scorers:
         ModelError: One of them can't be found or loaded.
     """
     be_quiet()
-    device = pick_device(settings.device, address=gpu)
-    causal = find_model(settings.perplexity_model, tracking_uri=settings.tracking_uri)
-    classifier = find_model(settings.toxicity_model, tracking_uri=settings.tracking_uri)
-    perplexity = load_perplexity(causal, device, settings.perplexity_dtype)
-    label, activation = settings.toxicity_label, settings.toxicity_activation
-    toxicity = load_toxicity(classifier, label, device, settings.toxicity_dtype, activation)
-    doubt = activation_doubt(toxicity.config, label, classifier.reference) if activation == "auto" else None
-    tokenizer = perplexity.tokenizer
-    if settings.tokenizer:
-        tokenizer = load_tokenizer(find_tokenizer(settings.tokenizer, tracking_uri=settings.tracking_uri))
-    versions = library_versions("torch", "transformers")
-    nll = f"{causal.name} {perplexity.dtype} window={perplexity.context} stride={perplexity.context // 2} {versions}"
-    probability = (
-        f"{classifier.name} label={label} {toxicity.dtype} window={toxicity.context} "
-        f"overlap={toxicity.context // 4} {versions}"
-    )
-    if toxicity.multi_label != is_multi_label(toxicity.config):
-        probability += f" activation={activation}"
-    grade = f"flesch_kincaid_grade {READABILITY} {FOLLOWED} {library_versions('pyphen', 'py3langid')}"
-    marks = {
-        "perplexity": nll + _language_mark(settings.perplexity_language),
-        "toxicity": probability + _language_mark(settings.toxicity_language),
-        "readability": grade,
-    }
-    fingerprints = {column: marks[scorer] for scorer, columns in COLUMNS.items() for column in columns}
+    scoring = settings.scoring
+    machine = Machine(pick_device(scoring.device, address=gpu), settings.tracking_uri)
+    wanted = [scorer for scorer in all_scorers() if scorer.name in settings.names]
+    if missing := set(settings.names) - {scorer.name for scorer in wanted}:
+        raise ModelError(
+            f"scorer {', '.join(sorted(missing))} is not installed where Spark's workers run, and has to be there, too"
+        )
+    # By name, so that where a table has their columns does not decide on which of two is missed first.
+    loaded = {one.name: _load(one, settings, machine) for one in sorted(wanted, key=lambda one: one.name)}
+    if scoring.tokenizer:
+        tokenizer = load_tokenizer(find_tokenizer(scoring.tokenizer, tracking_uri=settings.tracking_uri))
+    else:
+        tokenizer = next(loaded[one.name].tokenizer for one in wanted if loaded[one.name].tokenizer is not None)
 
     def count_tokens(texts: list[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
 
     return Scorers(
-        perplexity=Scorer(partial(_text_nll, perplexity), settings.perplexity_language),
-        toxicity=Scorer(toxicity.score, settings.toxicity_language),
-        readability=Scorer(_grades, READABILITY.partition("_")[0]),
-        language=Scorer(detect_languages),
-        tokens=Scorer(count_tokens),
-        fingerprints=fingerprints,
-        warnings=(doubt,) if doubt else (),
+        loaded={one.name: loaded[one.name] for one in wanted},
+        language=Loaded(detect_languages, ""),
+        tokens=Loaded(count_tokens, ""),
     )
 
 
-def _language_mark(language: str | None) -> str:
-    """What a scorer of one language has in its fingerprint: it decides which texts have no score."""
-    return f" language={language} {library_versions('py3langid')}" if language else ""
+def _load(scorer: Scorer, settings: ScorerSettings, machine: Machine) -> Loaded:
+    """One of them; what one from elsewhere raises is told by its type."""
+    own = settings.scoring.of_scorer(scorer)
+    if scorer in SCORERS:
+        ours: Loaded = scorer.loader()(own, machine)
+        return ours
+    try:
+        found = scorer.loader()(own, machine)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"scorer {scorer.name} can't be loaded: {type(error).__name__}") from error
+    if not isinstance(found, Loaded):
+        raise ModelError(f"scorer {scorer.name}: its load returns a {type(found).__name__}, and no Loaded")
+    if not _is_mark(found.mark):
+        raise ModelError(f"scorer {scorer.name}: its mark must be one line of up to 500 characters, without threshold=")
+    return found
+
+
+def _is_mark(mark: object) -> bool:
+    """Whether it can be a fingerprint; that of a rate has its threshold at the end."""
+    return isinstance(mark, str) and 0 < len(mark) <= 500 and mark.isprintable() and " threshold=" not in mark
 
 
 def score_exchanges(
@@ -165,9 +131,14 @@ def score_exchanges(
     out = [Failed(NOT_SAMPLED) if sampled and not sampled[i % n] else None for i in range(2 * n)]
     nothing = [left_out or reason for left_out, reason in zip(out, absent, strict=True)]
     none: list[Failed | None] = [Failed(NOT_SAMPLED)] * len(texts)
-    toxicity = _per_text(scorers.toxicity, texts, languages, nothing if "toxicity" in only else none)
-    grade = _per_text(scorers.readability, texts, languages, nothing if "readability" in only else none)
-    nll = _nll(scorers.perplexity, texts, languages, nothing if "perplexity" in only else none)
+    columns: dict[str, ScoreColumn] = {}
+    found: dict[str, Sequence[Any]] = {}
+    for one in all_scorers():
+        if one.name in scorers.loaded:
+            loaded = scorers.loaded[one.name]
+            exchanges = Exchanges(texts, languages, nothing if one.name in only else none)
+            found |= loaded.fill(loaded, one.columns, exchanges)
+            columns |= {column.name: column for column in one.columns}
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]
     outputs = [
         [text] if count and text is not None else [] for text, count in zip(responses, count_tokens, strict=True)
@@ -176,19 +147,7 @@ def score_exchanges(
     tokens = dict(zip(to_count, scorers.tokens(to_count), strict=True))
     rows = []
     for i in range(n):
-        prompt_nll, response_nll, given_prompt_nll = nll[i]
-        values: dict[str, Any] = {
-            "prompt_toxicity": toxicity[i],
-            "response_toxicity": toxicity[n + i],
-            "prompt_perplexity": _perplexity(prompt_nll),
-            "response_perplexity": _perplexity(response_nll),
-            "response_perplexity_given_prompt": _perplexity(given_prompt_nll),
-            "response_nll": response_nll if isinstance(response_nll, Failed) else response_nll[0],
-            "response_scored_tokens": response_nll if isinstance(response_nll, Failed) else response_nll[1],
-            "prompt_flesch_kincaid": grade[i],
-            "response_flesch_kincaid": grade[n + i],
-        }
-        values = {name: _finite(value) for name, value in values.items()}
+        values = {name: _valid(column, found[name][i]) for name, column in columns.items()}
         errors = {name: value.reason for name, value in values.items() if isinstance(value, Failed)}
         row: dict[str, Any] = {name: None if name in errors else value for name, value in values.items()}
         row["score_errors"] = errors
@@ -226,76 +185,12 @@ def _languages(scorers: Scorers, texts: Sequence[str | None], absent: Sequence[F
     return [UNDETERMINED if isinstance(code, Failed) else code for code in codes]
 
 
-def _per_text(
-    scorer: Scorer, texts: Sequence[str | None], languages: Sequence[Any], nothing: Sequence[Failed | None]
-) -> list[Any]:
-    """Scores of the texts that can have one; ``Failed`` for the others."""
-    failed = [absent or scorer.refuses(language) for absent, language in zip(nothing, languages, strict=True)]
-    scored = iter(scorer([text for text, reason in zip(texts, failed, strict=True) if reason is None]))
-    return [reason or next(scored) for reason in failed]
-
-
-def _nll(
-    scorer: Scorer, texts: Sequence[str | None], languages: Sequence[Any], nothing: Sequence[Failed | None]
-) -> list[tuple[Any, Any, Any]]:
-    """Per exchange (nll, tokens) or Failed of: the prompt, the response by itself, the response after the prompt.
-
-    One pass over prompt and response gives the first and the last; the response by itself needs its own.
-    """
-    n = len(texts) // 2
-    failed = [absent or scorer.refuses(language) for absent, language in zip(nothing, languages, strict=True)]
-    keys = [tuple(texts[at] for at in (i, n + i) if failed[at] is None) for i in range(n)]
-    wanted = [part for key in keys for part in (key, key[1:]) if part]
-    scored = dict(zip(wanted, scorer(wanted), strict=True))
-    # A response that can't be scored takes nothing from its prompt.
-    alone = [key[:1] for key in keys if len(key) == 2 and isinstance(scored[key], Failed)]
-    scored |= dict(zip(alone, scorer(alone), strict=True))
-
-    def segment(index: int, key: tuple[Any, ...]) -> Any:
-        found = scored[key]
-        return found if isinstance(found, Failed) else found[index]
-
-    result = []
-    for i, key in enumerate(keys):
-        no_prompt, no_response = failed[i], failed[n + i]
-        result.append(
-            (
-                no_prompt or segment(0, key[:1] if isinstance(scored[key], Failed) else key),
-                no_response or segment(0, key[-1:]),
-                no_response or no_prompt or segment(1, key),
-            )
-        )
-    return result
-
-
-def _text_nll(scorer: PerplexityScorer, keys: list[tuple[str, ...]]) -> list[tuple[tuple[float, int] | Failed, ...]]:
-    """Likelihoods of the parts of each key: a text, or a prompt and its response.
-
-    A part without a token has none, and neither has a response after such a prompt.
-    """
-    distinct = list(dict.fromkeys(text for key in keys for text in key))
-    ids = dict(zip(distinct, scorer.encode(distinct), strict=True))
-    ids = {text: row for text, row in ids.items() if not scorer.nothing.issuperset(row)}
-    found = scorer.score([tuple(ids[text] for text in takewhile(ids.__contains__, key)) for key in keys])
-    return [(*nll, *[Failed(EMPTY)] * (len(key) - len(nll))) for key, nll in zip(keys, found, strict=True)]
-
-
-def _grades(texts: list[str]) -> list[Value]:
-    return [Failed(NO_WORDS) if (grade := flesch_kincaid(text)) is None else grade for text in texts]
-
-
-def _perplexity(nll: Any) -> Value:
-    if isinstance(nll, Failed):
-        return nll
-    total, tokens = nll
-    if tokens == 0:
-        return Failed(TOO_SHORT)
-    mean = total / tokens
-    return math.exp(mean) if mean < 700 else Failed(NOT_FINITE)
-
-
-def _finite(value: Any) -> Any:
-    return value if isinstance(value, Failed) or math.isfinite(value) else Failed(NOT_FINITE)
+def _valid(column: ScoreColumn, value: Any) -> Any:
+    if isinstance(value, Failed):
+        return value
+    if not math.isfinite(value):
+        return Failed(NOT_FINITE)
+    return value if column.holds(value) else Failed(OUT_OF_RANGE)
 
 
 def _contents(context: str | None) -> list[str]:

@@ -27,3 +27,10 @@ def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=CONFIDENCE)
+
+
+def language_mark(language: str | None) -> str:
+    """What a scorer of one language has in its fingerprint: it decides which texts have no score."""
+    from metrics.score.models import library_versions  # imports torch
+
+    return f" language={language} {library_versions('py3langid')}" if language else ""

@@ -17,6 +17,11 @@ from typing import Any
 
 from pyphen import Pyphen
 
+from metrics.score.batching import Failed
+from metrics.score.loaded import Loaded, Machine, Text
+from metrics.score.reasons import NO_WORDS
+from schemas.scorers import Readability
+
 LANGUAGE = "en_US"
 FOLLOWED = "textstat=0.7.13"
 """Whose grades these are, for fingerprints: they differ from version to version."""
@@ -30,6 +35,18 @@ _SENTENCE = re.compile(r"\b[^.!?]+[.!?]*")
 _NO_CONTRACTION = re.compile(r"'(?![tsd]|ve|ll|re)")
 _PUNCTUATION = re.compile(r"[^\w\s']")
 _WORD = re.compile(r"\w")
+
+
+def load(settings: Readability, machine: Machine) -> Loaded:  # noqa: ARG001 (both have no say)
+    """Grades of English texts."""
+    from metrics.score.models import library_versions  # imports torch
+
+    mark = f"flesch_kincaid_grade {LANGUAGE} {FOLLOWED} {library_versions('pyphen', 'py3langid')}"
+    return Loaded(_grades, mark, LANGUAGE.partition("_")[0])
+
+
+def _grades(texts: list[Text]) -> list[float | Failed]:
+    return [Failed(NO_WORDS) if (grade := flesch_kincaid(one.text)) is None else grade for one in texts]
 
 
 def flesch_kincaid(text: str) -> float | None:

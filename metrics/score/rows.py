@@ -11,6 +11,7 @@ from metrics.calls import CALL_ID
 from metrics.unpack.payloads import unpacker_mark
 from metrics.unpack.rows import unpack_settings
 from schemas.config import Config
+from schemas.installed import scorers
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -43,11 +44,17 @@ def score_errors() -> Any:
         return f"try_element_at(filter(logging_error_codes, code -> contains(code, '{what}')), 1)"
 
     request, response = left_out("REQUEST"), left_out("RESPONSE")
+
+    def columns(*of: str) -> str:
+        """SQL: the names of the columns of these texts."""
+        found = (column.name for scorer in scorers() for column in scorer.columns if column.of in of)
+        return ", ".join(f"'{name}'" for name in found)
+
     return F.expr(
         f"""transform_values(scored.score_errors, (column, reason) -> CASE
             WHEN reason <> 'missing' THEN reason
-            WHEN column LIKE 'prompt%' THEN coalesce({request}, reason)
-            WHEN column = 'response_perplexity_given_prompt' THEN coalesce({response}, {request}, reason)
+            WHEN column IN ({columns("prompt")}) THEN coalesce({request}, reason)
+            WHEN column IN ({columns("both")}) THEN coalesce({response}, {request}, reason)
             ELSE coalesce({response}, reason)
         END)"""
     )

@@ -15,18 +15,46 @@ import numpy as np
 import torch
 
 from metrics.score.batching import Failed
-from metrics.score.columns import EMPTY
+from metrics.score.language import language_mark
+from metrics.score.loaded import Loaded, Machine, Text
 from metrics.score.models import (
     ModelFiles,
     context_size,
+    find_model,
     ids_of_nothing,
+    library_versions,
     load_classifier,
     load_tokenizer,
     place,
     tried,
 )
 from metrics.score.packing import PROBE, Body
+from metrics.score.reasons import EMPTY
 from schemas.errors import ModelError
+from schemas.scorers import ToxicityModel
+
+
+def load(settings: ToxicityModel, machine: Machine) -> Loaded:
+    """The classifier that the settings name.
+
+    Raises:
+        ModelError: It can't be found or loaded, or does not have what the settings ask of it.
+    """
+    classifier = find_model(settings.model, tracking_uri=machine.tracking_uri)
+    label, activation = settings.label, settings.activation
+    scorer = load_toxicity(classifier, label, machine.device, settings.dtype, activation)
+    doubt = activation_doubt(scorer.config, label, classifier.reference) if activation == "auto" else None
+    mark = (
+        f"{classifier.name} label={label} {scorer.dtype} window={scorer.context} "
+        f"overlap={scorer.context // 4} {library_versions('torch', 'transformers')}"
+    )
+    if scorer.multi_label != is_multi_label(scorer.config):
+        mark += f" activation={activation}"
+
+    def score(texts: list[Text]) -> list[float | Failed]:
+        return scorer.score([one.text for one in texts])
+
+    return Loaded(score, mark + language_mark(settings.language), settings.language, warnings=(doubt,) if doubt else ())
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,17 @@ from pyspark.sql import functions as F
 from metrics.hashes import keyed_hash, kind_hash
 from metrics.score.columns import COLUMNS, ScorerSettings
 from schemas.errors import ModelError
+from schemas.installed import scorers
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-SCORED = (
-    "prompt_toxicity double, response_toxicity double, prompt_perplexity double, response_perplexity double, "
-    "response_perplexity_given_prompt double, response_nll double, response_scored_tokens bigint, "
-    "prompt_flesch_kincaid double, response_flesch_kincaid double, score_errors map<string,string>, language string, "
-    "scorers map<string,string>, counted_input_tokens bigint, counted_output_tokens bigint"
+SCORED = ", ".join(
+    (
+        *(f"{column.name} {column.type}" for scorer in scorers() for column in scorer.columns),
+        "score_errors map<string,string>, language string, scorers map<string,string>",
+        "counted_input_tokens bigint, counted_output_tokens bigint",
+    )
 )
 TEXT = (
     "prompt_hash string, response_hash string, context_hash string, requester_hash string, end_user_hash string, "
@@ -45,12 +47,12 @@ def with_scores(
     def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         from metrics.score.exchanges import load_scorers, score_exchanges
 
-        scorers = load_scorers(settings, _resources())
-        marks = {"scorers": dict(scorers.fingerprints)}
+        loaded = load_scorers(settings, _resources())
+        marks = {"scorers": loaded.fingerprints}
         for columns in batches:
             batch = dict(zip(INPUTS, (_values(column) for column in columns), strict=True))
             scores = score_exchanges(
-                scorers,
+                loaded,
                 prompts=batch["prompt"],
                 responses=batch["response"],
                 contexts=batch["context"],
@@ -85,8 +87,8 @@ def check_scorers(spark: SparkSession, settings: ScorerSettings) -> tuple[dict[s
         for _ in batches:
             row: dict[str, Any] = {"fingerprints": {}, "warnings": [], "error": None}
             try:
-                scorers = load_scorers(settings, _resources())
-                row |= {"fingerprints": dict(scorers.fingerprints), "warnings": list(scorers.warnings)}
+                loaded = load_scorers(settings, _resources())
+                row |= {"fingerprints": loaded.fingerprints, "warnings": list(loaded.warnings)}
             except ModelError as why:
                 row["error"] = str(why)
             yield pd.DataFrame([row], dtype="object")

@@ -74,6 +74,7 @@ def generated_scores(
         "slices": F.expr("map()"),
         "scorers": scorers,
         "sample_rate": F.lit(1.0),
+        "sampled": F.lit(True),
         "scored_at": at,
         "checkpoint_id": F.lit("generated"),
         "batch_id": F.lit(0),

@@ -26,11 +26,11 @@ def measure(daemon: str, folder: Path, rows: int) -> dict[str, float]:
     from pyspark.sql import functions as F
 
     from jobs.command.session import spark_session
-    from metrics.score.columns import ScorerSettings
     from metrics.score.udf import with_scores
+    from tests.models import scorers_of
 
     spark = spark_session("bench", local_settings={"spark.python.daemon.module": daemon})
-    settings = ScorerSettings(str(folder / "lm"), str(folder / "classifier"), "hate")
+    settings = scorers_of(folder / "lm", folder / "classifier")
 
     def batch() -> float:
         begun = time.perf_counter()

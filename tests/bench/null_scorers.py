@@ -11,6 +11,8 @@ from pyspark.daemon import manager
 
 from metrics.score import exchanges
 from metrics.score.columns import COLUMNS, ScorerSettings
+from metrics.score.likelihoods import fill
+from metrics.score.loaded import Loaded
 
 MARKS = {column: f"none, {scorer}" for scorer, columns in COLUMNS.items() for column in columns}
 
@@ -18,16 +20,18 @@ MARKS = {column: f"none, {scorer}" for scorer, columns in COLUMNS.items() for co
 def load_scorers(settings: ScorerSettings, gpu: int | None = None) -> exchanges.Scorers:
     """As ``exchanges.load_scorers``."""
 
-    def always(value: Any) -> exchanges.Scorer:
-        return exchanges.Scorer(lambda keys: [value] * len(keys))
+    def always(value: Any, mark: str = "") -> Loaded:
+        return Loaded(lambda keys: [value] * len(keys), mark)
 
+    perplexity = Loaded(lambda keys: [((30.0, 10),) * len(key) for key in keys], "none, perplexity", fill=fill)
     return exchanges.Scorers(
-        perplexity=exchanges.Scorer(lambda keys: [((30.0, 10),) * len(key) for key in keys]),
-        toxicity=always(0.1),
-        readability=always(7.0),
+        loaded={
+            "toxicity": always(0.1, "none, toxicity"),
+            "perplexity": perplexity,
+            "readability": always(7.0, "none, readability"),
+        },
         language=always("en"),
         tokens=always(10),
-        fingerprints=MARKS,
     )
 
 

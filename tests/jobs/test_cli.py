@@ -90,7 +90,8 @@ def test_only_scoring_loads_torch(module: str) -> None:
 
 
 def test_the_scorers_need_no_spark() -> None:
-    code = "import sys; sys.modules['pyspark'] = None; import metrics.score.exchanges"
+    load = "from schemas.scorers import SCORERS; [one.loader() for one in SCORERS]"
+    code = f"import sys; sys.modules['pyspark'] = None; import metrics.score.exchanges; {load}"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

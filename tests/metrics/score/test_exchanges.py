@@ -16,15 +16,16 @@ import pytest
 from metrics.hashes import keyed_hash
 from metrics.score.batching import Circuit, Failed
 from metrics.score.columns import COLUMNS, ScorerSettings
-from metrics.score.exchanges import Scorer, Scorers, absence, load_scorers, score_exchanges
+from metrics.score.exchanges import Scorers, absence, load_scorers, score_exchanges
+from metrics.score.loaded import Loaded, Text
 from metrics.score.models import find_model, library_versions
 from schemas.scores import SCORED_COLUMNS
-from tests.models import cleaning_tokenizer, save_classifier, save_language_model
+from tests.models import cleaning_tokenizer, save_classifier, save_language_model, scorers_of
 
 
 @pytest.fixture(scope="module")
 def scorers(language_model: Path, classifier: Path) -> Scorers:
-    return load_scorers(ScorerSettings(str(language_model), str(classifier), "hate"))
+    return load_scorers(scorers_of(language_model, classifier))
 
 
 def score(scorers: Scorers, *exchanges: tuple[str | None, str | None], count: bool = True) -> list[dict[str, Any]]:
@@ -33,6 +34,11 @@ def score(scorers: Scorers, *exchanges: tuple[str | None, str | None], count: bo
     return score_exchanges(
         scorers, prompts=prompts, responses=responses, contexts=contexts, count_tokens=[count] * len(exchanges)
     )
+
+
+def with_one(scorers: Scorers, name: str, one: Loaded) -> Scorers:
+    """The same scorers but for one."""
+    return replace(scorers, loaded={**scorers.loaded, name: one})
 
 
 def test_all_scores_of_a_plain_exchange(scorers: Scorers) -> None:
@@ -90,7 +96,7 @@ def test_a_tokenizer_that_finds_nothing_in_a_text_is_the_reason(tmp_path: Path) 
     (tmp_path / "classifier").mkdir()
     for folder in (save_language_model(tmp_path / "lm", bos=False), save_classifier(tmp_path / "classifier")):
         cleaning_tokenizer(classifier=folder.name == "classifier").save_pretrained(folder)
-    scorers = load_scorers(ScorerSettings(str(tmp_path / "lm"), str(tmp_path / "classifier"), "hate"))
+    scorers = load_scorers(scorers_of(tmp_path / "lm", tmp_path / "classifier"))
     nothing = ["да", "\ufffd", "да \ufffd да", "да" * 1000, "\ufffd" * 100]
     text = "the cat sat"
     (whole,) = score(scorers, (text, text))
@@ -132,11 +138,13 @@ def test_special_tokens_are_plain_text(scorers: Scorers) -> None:
 def test_equal_texts_are_scored_once(scorers: Scorers) -> None:
     seen: list[str] = []
 
-    def counting_score(texts: list[str]) -> Any:
-        seen.extend(texts)
-        return scorers.toxicity.score(texts)
+    toxicity = scorers.loaded["toxicity"]
 
-    counting = replace(scorers, toxicity=replace(scorers.toxicity, score=counting_score))
+    def counting_score(texts: list[Text]) -> Any:
+        seen.extend(one.text for one in texts)
+        return toxicity.score(texts)
+
+    counting = with_one(scorers, "toxicity", replace(toxicity, score=counting_score))
     rows = score(counting, ("hello", "the cat"), ("hello", "the cat"), ("the cat", None))
     assert sorted(seen) == ["hello", "the cat"]
     assert rows[0] == rows[1]
@@ -174,20 +182,24 @@ def test_an_activation_that_is_not_the_models_own_is_in_the_fingerprint(
     language_model: Path, tmp_path: Path, problem_type: str | None, labels: list[str]
 ) -> None:
     folder = str(save_classifier(tmp_path, problem_type=problem_type, labels=labels))
-    settings = ScorerSettings(str(language_model), folder, "hate", toxicity_language="en")
+
+    def settings(activation: str = "auto") -> ScorerSettings:
+        return scorers_of(language_model, Path(folder), language="en", activation=activation)
+
     own, other = ("sigmoid", "softmax") if problem_type and problem_type.startswith("multi") else ("softmax", "sigmoid")
-    auto = load_scorers(settings)
+    auto = load_scorers(settings())
     known = library_versions("torch", "transformers")
     language = f" language=en {library_versions('py3langid')}"
     plain = f"{find_model(folder).name} label=hate float32 window=16 overlap=4 {known}"
     assert auto.fingerprints["prompt_toxicity"] == plain + language
-    same = load_scorers(replace(settings, toxicity_activation=own))
+    same = load_scorers(settings(own))
     assert same.fingerprints == auto.fingerprints
-    assert same.toxicity(["hello"]) == auto.toxicity(["hello"])
-    changed = load_scorers(replace(settings, toxicity_activation=other))
+    hello = [Text("hello")]
+    assert same.loaded["toxicity"](hello) == auto.loaded["toxicity"](hello)
+    changed = load_scorers(settings(other))
     assert changed.fingerprints["response_toxicity"] == f"{plain} activation={other}{language}"
     assert changed.fingerprints["response_perplexity"] == auto.fingerprints["response_perplexity"]
-    assert changed.toxicity(["hello"]) != auto.toxicity(["hello"])
+    assert changed.loaded["toxicity"](hello) != auto.loaded["toxicity"](hello)
 
     is_open = problem_type is None and len(labels) > 2
     assert (len(auto.warnings), same.warnings, changed.warnings) == (int(is_open), (), ())
@@ -195,7 +207,7 @@ def test_an_activation_that_is_not_the_models_own_is_in_the_fingerprint(
 
 
 def test_the_language_of_a_scorer_is_in_its_fingerprint(language_model: Path, classifier: Path) -> None:
-    settings = ScorerSettings(str(language_model), str(classifier), "hate", toxicity_language="en")
+    settings = scorers_of(language_model, classifier, language="en")
     marks = load_scorers(settings).fingerprints
     assert " language=en py3langid=" in marks["prompt_toxicity"]
     assert "language=" not in marks["prompt_perplexity"]
@@ -208,7 +220,7 @@ def test_hashes_are_hmacs() -> None:
 
 
 def test_other_languages_than_a_scorers_own_have_no_score(language_model: Path, classifier: Path) -> None:
-    settings = ScorerSettings(str(language_model), str(classifier), "hate", toxicity_language="en")
+    settings = scorers_of(language_model, classifier, language="en")
     german = "Wie starte ich meinen Cluster neu, wenn er nicht mehr antwortet?"
     english = "How do I restart my cluster when it does not answer any more?"
     rows = score(load_scorers(settings), (german, english), ("ok", german), (english, None))
@@ -232,12 +244,14 @@ def test_requests_that_are_not_sampled_get_language_and_tokens_only(scorers: Sco
 
 
 def test_a_response_that_fails_leaves_its_prompt_alone(scorers: Scorers) -> None:
+    perplexity = scorers.loaded["perplexity"]
+
     def picky(keys: list[tuple[str, ...]]) -> Any:
         if any("bad" in key for key in keys):
             raise ValueError
-        return scorers.perplexity.score(keys)
+        return perplexity.score(keys)
 
-    failing = replace(scorers, perplexity=Scorer(picky))
+    failing = with_one(scorers, "perplexity", replace(perplexity, score=picky))
     row, good = score(failing, ("hello world", "bad"), ("hello", "the cat"))
     (expected,) = score(scorers, ("hello world", None))
     assert row["prompt_perplexity"] == pytest.approx(expected["prompt_perplexity"], rel=1e-6)
@@ -246,10 +260,10 @@ def test_a_response_that_fails_leaves_its_prompt_alone(scorers: Scorers) -> None
 
 
 def test_a_scorer_that_fails_leaves_the_others_alone(scorers: Scorers) -> None:
-    def broken(texts: list[str]) -> list[float]:
+    def broken(texts: list[Text]) -> list[float]:
         raise ValueError(texts)
 
-    failing = replace(scorers, toxicity=Scorer(broken, circuit=Circuit(limit=2)))
+    failing = with_one(scorers, "toxicity", Loaded(broken, "broken", circuit=Circuit(limit=2)))
     rows = score(failing, ("hello", "the cat"), ("a dog", "the mat"))
     assert [row["score_errors"] for row in rows] == [
         dict.fromkeys(("prompt_toxicity",), "error:ValueError") | {"response_toxicity": "circuit_open"},
