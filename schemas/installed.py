@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
+from typing import Any
 
 from schemas.errors import ScorerError
 from schemas.scorers import SCORERS, Scorer, Settings
@@ -72,7 +73,8 @@ def problems(scorer: Scorer, others: Sequence[Scorer]) -> Iterator[str]:
         if column.name in taken:
             yield f"there is another column {column.name}"
         taken.append(column.name)
-    if not (isinstance(scorer.settings, type) and issubclass(scorer.settings, Settings)):
+    settings: Any = scorer.settings
+    if not (isinstance(settings, type) and issubclass(settings, Settings)):
         yield "its settings are no subclass of Settings"
-    elif missing := [name for name, field in scorer.settings.model_fields.items() if field.is_required()]:
+    elif missing := [name for name, field in settings.model_fields.items() if field.is_required()]:
         yield f"its settings need defaults: {', '.join(missing)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -17,9 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from metrics.score.columns import ScorerSettings
-from schemas.config import Scoring
-from schemas.scorers import PerplexityModel, ToxicityModel
+if TYPE_CHECKING:
+    from metrics.score.columns import ScorerSettings
 
 WORDS = "the a cat dog mat sat ran on under and hello world please table cluster job runs slow fast you are stupid kind"
 LM_CONTEXT = 32
@@ -83,6 +82,10 @@ def save_language_model(path: Path, *, zero: bool = False, bos: bool = True) -> 
 
 def scorers_of(language_model: Path, classifier: Path, **toxicity: Any) -> ScorerSettings:
     """Settings of scorers with small models, in float32; ``toxicity``: others of the classifier."""
+    from metrics.score.columns import ScorerSettings
+    from schemas.config import Scoring
+    from schemas.scorers import PerplexityModel, ToxicityModel
+
     perplexity = PerplexityModel(model=str(language_model), dtype="float32")
     settings: dict[str, Any] = {"model": str(classifier), "dtype": "float32", **toxicity}
     return ScorerSettings(Scoring(perplexity=perplexity, toxicity=ToxicityModel(**settings)))

@@ -32,7 +32,8 @@ class Scorers:
     @property
     def fingerprints(self) -> dict[str, str]:
         """By column."""
-        return {column: one.mark for name, one in self.loaded.items() for column in COLUMNS[name]}
+        found = [one for one in all_scorers() if one.name in self.loaded]
+        return {column: self.loaded[one.name].mark for one in found for column in one.column_names}
 
     @property
     def warnings(self) -> tuple[str, ...]:
