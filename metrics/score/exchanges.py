@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from metrics.score.batching import Failed
-from metrics.score.columns import COLUMNS, ScorerSettings
+from metrics.score.columns import ScorerSettings
 from metrics.score.language import UNDETERMINED, detect_languages
 from metrics.score.loaded import Exchanges, Loaded, Machine
 from metrics.score.models import be_quiet, find_tokenizer, load_tokenizer, pick_device
@@ -109,7 +109,7 @@ def score_exchanges(
     contexts: Sequence[str | None],
     count_tokens: Sequence[bool],
     sampled: Sequence[bool] | None = None,
-    only: Collection[str] = tuple(COLUMNS),
+    only: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores of a batch of exchanges.
 
@@ -120,7 +120,7 @@ def score_exchanges(
         contexts: All input messages as JSON (list of role and content) per exchange.
         count_tokens: Whether to count the tokens of an exchange (its log has no usage).
         sampled: Whether to score an exchange; None for all. The others get their language and tokens only.
-        only: Scorers to run; the others' columns are as of exchanges that are not sampled.
+        only: Scorers to run, None for all; the others' columns are as of exchanges that are not sampled.
 
     Returns:
         Per exchange the columns of ``scores`` that scorers fill, ``score_errors`` among them.
@@ -137,7 +137,7 @@ def score_exchanges(
     for one in all_scorers():
         if one.name in scorers.loaded:
             loaded = scorers.loaded[one.name]
-            exchanges = Exchanges(texts, languages, nothing if one.name in only else none)
+            exchanges = Exchanges(texts, languages, nothing if only is None or one.name in only else none)
             found |= loaded.fill(loaded, one.columns, exchanges)
             columns |= {column.name: column for column in one.columns}
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]

@@ -314,6 +314,7 @@ def test_a_sample_is_scored_and_weighs_for_all(spark: SparkSession, sampled: Con
     left_out = not_sampled(scores)
     assert len(scores) == 205
     assert 60 <= left_out.sum() <= 160, "about 120 of 200"
+    assert scores["sampled"].tolist() == (~left_out).tolist()
     assert not left_out[[name.startswith("failed") for name, _ in scores.index]].any(), "failures are all scored"
     assert scores.loc[left_out, list(SCORED_COLUMNS)].isna().all(axis=None)
     assert scores["output_tokens"].notna().sum() == 200, "what costs nothing is there for all"
@@ -337,6 +338,7 @@ def test_a_larger_sample_holds_the_smaller_one(spark: SparkSession, sampled: Con
     done = rescoring.rescore(spark, more, since=FIRST, until=FIRST)
     assert done.rows > left_out.sum() - 100
     still_out = not_sampled(by_key(spark, more))
+    assert by_key(spark, more)["sampled"].tolist() == (~still_out).tolist()
     assert still_out.sum() < left_out.sum()
     assert not (still_out & ~left_out).any()
     score_responses.start(spark, more, trigger="availableNow", new_checkpoint=True).awaitTermination()

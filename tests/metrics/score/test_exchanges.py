@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 from metrics.hashes import keyed_hash
+from metrics.score import exchanges
 from metrics.score.batching import Circuit, Failed
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.exchanges import Scorers, absence, load_scorers, score_exchanges
-from metrics.score.loaded import Loaded, Text
+from metrics.score.loaded import Loaded, Machine, Text
 from metrics.score.models import find_model, library_versions
+from schemas.errors import ModelError
+from schemas.scorers import SCORERS, ScoreColumn, Scorer, Settings
 from schemas.scores import SCORED_COLUMNS
 from tests.models import cleaning_tokenizer, save_classifier, save_language_model, scorers_of
 
@@ -270,3 +273,65 @@ def test_a_scorer_that_fails_leaves_the_others_alone(scorers: Scorers) -> None:
         {"prompt_toxicity": "error:ValueError", "response_toxicity": "circuit_open"},
     ]
     assert all(row["response_perplexity"] is not None for row in rows)
+
+
+def sad(load: Any) -> Scorer:
+    return Scorer("sad", (ScoreColumn("response_gloom", "Gloom", "response", at_most=1),), load)
+
+
+def failing_load(settings: Any, machine: Any) -> Any:
+    raise KeyError("hunter2")
+
+
+def telling_load(settings: Any, machine: Any) -> Any:
+    raise ModelError("set scoring.scorers.sad.model")
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ("no.such.module:load", "scorer sad can't be loaded: ModuleNotFoundError"),
+        ("math:no_such_function", "scorer sad can't be loaded: AttributeError"),
+        (failing_load, "scorer sad can't be loaded: KeyError"),
+        (telling_load, "set scoring.scorers.sad.model"),
+        (lambda settings, machine: 7, "scorer sad: its load returns a int, and no Loaded"),
+        *(
+            (lambda settings, machine, mark=mark: Loaded(list, mark), "scorer sad: its mark must be one line")
+            for mark in ("", "two\nlines", "x" * 501, "sad threshold=0.5", None)
+        ),
+    ],
+)
+def test_a_scorer_from_elsewhere_that_can_not_be_loaded_is_named(
+    language_model: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch, load: Any, expected: str
+) -> None:
+    monkeypatch.setattr(exchanges, "all_scorers", lambda: (*SCORERS, sad(load)))
+    settings = scorers_of(language_model, classifier)
+    with pytest.raises(ModelError) as error:
+        load_scorers(replace(settings, names=(*settings.names, "sad")))
+    assert str(error.value).startswith(expected)
+
+
+def test_a_scorer_that_a_worker_does_not_have_is_named(language_model: Path, classifier: Path) -> None:
+    settings = scorers_of(language_model, classifier)
+    with pytest.raises(ModelError, match="scorer sad is not installed where Spark's workers run"):
+        load_scorers(replace(settings, names=(*settings.names, "sad")))
+
+
+def test_a_scorer_from_elsewhere_stands_beside_ours(
+    scorers: Scorers, language_model: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(settings: Settings, machine: Machine) -> Loaded:
+        return Loaded(lambda texts: [len(one.text) / 10 for one in texts], f"sad {machine.device}", "en")
+
+    monkeypatch.setattr(exchanges, "all_scorers", lambda: (*SCORERS, sad(load)))
+    settings = scorers_of(language_model, classifier)
+    more = load_scorers(replace(settings, names=(*settings.names, "sad")))
+    assert more.fingerprints == scorers.fingerprints | {"response_gloom": "sad cpu"}
+    long = "How do I restart my cluster when it does not answer any more?"
+    german = "Wie starte ich meinen Cluster neu, wenn er nicht mehr antwortet?"
+    texts = [(long, "ok"), ("ok", long), ("ok", german), ("ok", None), ("ok", " ")]
+    rows, without = score(more, *texts), score(scorers, *texts)
+    assert [row["response_gloom"] for row in rows] == [0.2, None, None, None, None]
+    reasons = [row["score_errors"].pop("response_gloom", None) for row in rows]
+    assert reasons == [None, "out_of_range", "language", "missing", "empty"]
+    assert [{name: value for name, value in row.items() if name != "response_gloom"} for row in rows] == without
