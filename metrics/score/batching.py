@@ -92,7 +92,11 @@ def _score_some(
 def _is_environment(error: Exception) -> bool:
     """Whether the machine failed and not the text: then the task has to fail and be tried again, not every text."""
     name = type(error).__name__
-    return name in {"MemoryError", "AcceleratorError"} or str(error).startswith("CUDA error")
+    try:
+        said = str(error)
+    except Exception:  # of somebody's own
+        said = ""
+    return name in {"MemoryError", "AcceleratorError"} or said.startswith("CUDA error")
 
 
 def token_batches(lengths: Sequence[int], *, budget: int, packed: bool = False) -> Iterator[list[int]]:

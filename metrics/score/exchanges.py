@@ -6,14 +6,14 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from metrics.score.batching import Failed
 from metrics.score.columns import ScorerSettings
 from metrics.score.language import UNDETERMINED, detect_languages
-from metrics.score.loaded import Exchanges, Loaded, Machine
+from metrics.score.loaded import Exchanges, Loaded, Machine, contained, per_text
 from metrics.score.models import be_quiet, find_tokenizer, load_tokenizer, pick_device
 from metrics.score.reasons import EMPTY, MISSING, NOT_FINITE, NOT_SAMPLED, OUT_OF_RANGE
 from schemas.errors import ModelError
@@ -93,7 +93,9 @@ def _load(scorer: Scorer, settings: ScorerSettings, machine: Machine) -> Loaded:
         raise ModelError(f"scorer {scorer.name}: its load returns a {type(found).__name__}, and no Loaded")
     if not _is_mark(found.mark):
         raise ModelError(f"scorer {scorer.name}: its mark must be one line of up to 500 characters, without threshold=")
-    return found
+    if found.fill is not per_text:
+        raise ModelError(f"scorer {scorer.name}: a fill of its own is for scorers of this repository")
+    return replace(found, score=contained(found.score))
 
 
 def _is_mark(mark: object) -> bool:

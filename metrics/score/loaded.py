@@ -16,7 +16,7 @@ from metrics.score.language import UNDETERMINED
 from metrics.score.reasons import LANGUAGE
 from schemas.scorers import ScoreColumn
 
-__all__ = ["Exchanges", "Failed", "Loaded", "Machine", "Text", "per_text"]
+__all__ = ["Exchanges", "Failed", "Loaded", "Machine", "Text", "contained", "per_text"]
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,7 @@ def _by_stem(
     score: Callable[[list[Text]], Sequence[Any]], stems: Mapping[bool, Sequence[str]], texts: list[Text]
 ) -> list[dict[str, Any]]:
     """A scorer's results as floats and reasons; what is neither is an error as any other that a scorer raises."""
-    try:
-        found = score(texts)
-    except (Exception, KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # sys.exit, or a panic in Rust: it must not end the worker
-        raise RuntimeError(type(error).__name__) from None
-    return [_values(result, stems[text.prompt is not None]) for result, text in zip(found, texts, strict=True)]
+    return [_values(result, stems[text.prompt is not None]) for result, text in zip(score(texts), texts, strict=True)]
 
 
 def _values(result: Any, stems: Sequence[str]) -> dict[str, Any]:
@@ -141,6 +135,22 @@ def _value(value: Any) -> float | Failed:
             raise ValueError("no reason")
         return Failed(value)
     return float(value)
+
+
+def contained(score: Callable[[list[Any]], Sequence[Any]]) -> Callable[[list[Any]], Sequence[Any]]:
+    """The same, but what would end the batch or its worker is an error as any other: of a text, and counted."""
+
+    def run(keys: list[Any]) -> Sequence[Any]:
+        try:
+            return score(keys)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # sys.exit and panics of Rust code are no Exception
+            if isinstance(error, Exception) and not isinstance(error, MemoryError):
+                raise
+            raise RuntimeError(type(error).__name__) from None
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_its_values_and_reasons_are_in_scores(found: dict[str, Any]) -> None:
     assert len(scores) == len(BEFORE) + len(NEW)
     polite = scores["polite"]
     assert [polite[name] for name in POLITE] == [0.5, 1.0]
-    assert [polite[name] for name in ODD] == [0.25, 0.5, 2.0]
+    assert [polite[name] for name in ODD] == [0.25, 0.5, 1.0]
     assert polite["score_errors"] == {}
     assert {polite["scorers"][name] for name in POLITE} == {"politeness version=1 words=please,thank,thanks,sorry"}
     assert {polite["scorers"][name] for name in ODD} == {"odd cpu"}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from metrics.hashes import keyed_hash
-from metrics.score import exchanges
+from metrics.score import exchanges, likelihoods
 from metrics.score.batching import Circuit, Failed
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.exchanges import Scorers, absence, load_scorers, score_exchanges
@@ -295,6 +295,10 @@ def telling_load(settings: Any, machine: Any) -> Any:
         (failing_load, "scorer sad can't be loaded: KeyError"),
         (telling_load, "set scoring.scorers.sad.model"),
         (lambda settings, machine: 7, "scorer sad: its load returns a int, and no Loaded"),
+        (
+            lambda settings, machine: Loaded(list, "sad", fill=likelihoods.fill),
+            "scorer sad: a fill of its own is for scorers of this repository",
+        ),
         *(
             (lambda settings, machine, mark=mark: Loaded(list, mark), "scorer sad: its mark must be one line")
             for mark in ("", "two\nlines", "x" * 501, "sad threshold=0.5", None)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from metrics.score.batching import Circuit
-from metrics.score.loaded import Exchanges, Failed, Loaded, Text, per_text
+from metrics.score.loaded import Exchanges, Failed, Loaded, Text, contained, per_text
 from metrics.score.reasons import MISSING
 from schemas.scorers import ScoreColumn
 
@@ -106,18 +105,28 @@ class Panic(BaseException):
     """As pyo3's of Rust code: no Exception."""
 
 
+class Mute(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise ValueError
+
+
 @pytest.mark.parametrize(
-    ("what", "reason"), [(ValueError, "ValueError"), (SystemExit, "RuntimeError"), (Panic, "RuntimeError")]
+    ("what", "reason"),
+    [
+        (ValueError, "ValueError"),
+        (Mute, "Mute"),
+        (SystemExit, "RuntimeError"),
+        (Panic, "RuntimeError"),
+        (MemoryError, "RuntimeError"),
+    ],
 )
 def test_a_text_on_which_it_fails_costs_no_other_its_score(what: type[BaseException], reason: str) -> None:
     def score(texts: list[Text]) -> list[float]:
         if any("bad" in one.text for one in texts):
-            if what is SystemExit:
-                sys.exit("bad")
             raise what("bad")
         return [0.5] * len(texts)
 
-    found = filled(score, *((f"text {at}", "bad" if at == 3 else "good") for at in range(9)))
+    found = filled(contained(score), *((f"text {at}", "bad" if at == 3 else "good") for at in range(9)))
     assert found["prompt_x"] == [0.5] * 9
     assert found["response_x"] == [Failed(f"error:{reason}") if at == 3 else 0.5 for at in range(9)]
 
