@@ -1,4 +1,4 @@
-"""What the tables and the settings hold. Nothing here reads or writes."""
+"""What the tables and the settings hold. Nothing here reads or writes; ``installed`` asks which packages there are."""
 
 from __future__ import annotations
 
