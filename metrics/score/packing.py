@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 from metrics.score.batching import token_batches
-from metrics.score.models import token_budget
+from metrics.score.models import body_of, token_budget
 
 LOG = logging.getLogger("inference_metrics")
 
@@ -193,7 +193,7 @@ class Body:
     """A transformer without its head, and how it is run over many texts.
 
     Args:
-        model: A model of transformers with a head; its ``base_model`` is the body.
+        model: A model of transformers with a head; ``body_of`` it is the body.
         padding: Token that fills up padded batches.
         masked: Whether padding has to be hidden. Causal attention, to the left of it, never sees it.
     """
@@ -221,7 +221,7 @@ class Body:
     @property
     def first_position(self) -> int:
         """Position of a text's first token: RoBERTa's table begins with its padding id."""
-        embeddings = getattr(self.model.base_model, "embeddings", None)
+        embeddings = getattr(body_of(self.model), "embeddings", None)
         offset = getattr(embeddings, "padding_idx", None)
         return 0 if offset is None else int(offset) + 1
 
@@ -235,7 +235,7 @@ class Body:
         Returns:
             The body's output, and the last hidden states of all tokens of all texts, (tokens, size).
         """
-        body, device = self.model.base_model, self.model.device
+        body, device = body_of(self.model), self.model.device
         if not self.packed:
             ids, real = self.padded(rows)
             output = body(input_ids=ids, **({"attention_mask": real.long()} if self.masked else {}))
@@ -277,7 +277,7 @@ class Body:
         Returns:
             The model's ``logits``.
         """
-        body = self.model.base_model
+        body = body_of(self.model)
         parts = {name: value for name, value in output.items() if name not in ("last_hidden_state", "pooler_output")}
         parts["last_hidden_state"] = states
         if getattr(body, "pooler", None) is not None:
