@@ -1,18 +1,30 @@
-"""Attention within each text of a packed sequence: an attention function of transformers (``AttentionInterface``)."""
+"""Attention within each text of a packed sequence, and the ways in which a model of transformers gets to it.
+
+The attention function is registered with transformers (``AttentionInterface``), and all that ask there for theirs are
+given it (``asked``). Many of transformers 4.57 don't ask. BERT, RoBERTa and DistilBERT have a class for each kind of
+attention and choose it when they are made (``BERT_SELF_ATTENTION_CLASSES``), and OPT makes a causal mask for each kind
+that it does not know (``OPTDecoder._update_causal_mask``). What they call in the end is torch's
+``scaled_dot_product_attention``, and there they are met (``caught``). ELECTRA has BERT's attention in steps of its own,
+and no other (``ELECTRA_SELF_ATTENTION_CLASSES``): it is done for its layers (``replaced``).
+
+That a way leaves scores as they are is for the caller to measure (``packing.Body.choose``).
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
+from types import MethodType
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 
 PACKED = "inference_metrics_packed"
@@ -112,7 +124,7 @@ def packed_attention(
     unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
     if layout is None or attention_mask is not None or unknown or (sliding_window is not None and not causal):
         raise CantPackError(", ".join(unknown) or "mask or window")
-    if query.shape[0] != 1 or query.shape[2] != sum(layout.lengths):
+    if query.shape[0] != 1 or {query.shape[2], key.shape[2]} != {sum(layout.lengths)}:
         raise CantPackError("shape")
     layout.used = True
     layout.windowed |= sliding_window is not None
@@ -178,3 +190,112 @@ def within(layout: Layout) -> Iterator[None]:
         yield
     finally:
         _LAYOUT.reset(token)
+
+
+@contextmanager
+def asked(_body: Any) -> Iterator[None]:
+    """The way of a body that asks transformers for its attention function, which is ``PACKED`` then; no more to do."""
+    yield
+
+
+@contextmanager
+def caught(_body: Any) -> Iterator[None]:
+    """The way of a body that calls ``scaled_dot_product_attention`` by itself: within it, the call is packed."""
+    with _Caught():
+        yield
+
+
+class _Caught(TorchFunctionMode):
+    """What torch runs in place of its functions; not in force within itself."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        instead = _scaled_dot_product if func is F.scaled_dot_product_attention else func
+        return instead(*args, **(kwargs or {}))
+
+
+def _scaled_dot_product(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """What stands in for torch's function of that name; (1, heads, tokens, size)."""
+    mixed, _weights = packed_attention(None, query, key, value, attn_mask, scaling=scale, is_causal=is_causal)
+    return mixed.transpose(1, 2)
+
+
+@contextmanager
+def replaced(body: Any) -> Iterator[None]:
+    """The way of a body whose attention layers are made like BERT's, whatever they do inside: it is done for them.
+
+    Raises:
+        CantPackError: There are no such layers.
+    """
+    layers = [module for module in body.modules() if _like_bert(module)]
+    if not layers:
+        raise CantPackError("no layers like BERT's")
+    for layer in layers:
+        layer.forward = MethodType(_self_attention, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _like_bert(module: Any) -> bool:
+    """Whether a layer has the parts of transformers 4.57's ``BertSelfAttention``, and sees all of a text at once."""
+    parts = ("query", "key", "value", "num_attention_heads", "attention_head_size")
+    absolute = getattr(module, "position_embedding_type", None) == "absolute"
+    return absolute and not getattr(module, "is_decoder", True) and all(hasattr(module, part) for part in parts)
+
+
+def _self_attention(layer: Any, states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+    """``BertSelfAttention.forward`` of a packed sequence, in which no token is hidden: (1, tokens, heads * size)."""
+    shape = (1, -1, layer.num_attention_heads, layer.attention_head_size)
+    query, key, value = (part(states).view(shape).transpose(1, 2) for part in (layer.query, layer.key, layer.value))
+    mixed, _weights = packed_attention(layer, query, key, value, None, is_causal=False)
+    return mixed.flatten(2), None
+
+
+Way = Callable[[Any], AbstractContextManager[None]]
+"""``with way(body):`` a packed sequence that the body is run over has its attention from ``packed_attention``."""
+
+WAYS: tuple[Way, ...] = (asked, caught, replaced)
+"""In the order in which they are tried: what transformers means for it, then those that know less of the model."""
+
+
+@contextmanager
+def placed(body: Any, positions: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+    """Tell a body where in its text each token is.
+
+    A packed sequence can be longer than the context, where the buffers of transformers 4.57 end: BERT and its like have
+    to be given token types, too. DistilBERT cannot be given positions, so its buffer is exchanged for them.
+
+    Args:
+        body: A transformer without its head.
+        positions: (1, tokens).
+
+    Yields:
+        Arguments for the body, all (1, tokens).
+    """
+    takes = inspect.signature(body.forward).parameters
+    embeddings: Any = getattr(body, "embeddings", None)
+    given = {}
+    if "token_type_ids" in takes and hasattr(embeddings, "token_type_ids"):
+        given["token_type_ids"] = torch.zeros_like(positions)
+    any_name = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values())
+    if any_name or "position_ids" in takes or not hasattr(embeddings, "position_ids"):
+        yield {**given, "position_ids": positions}
+        return
+    buffer, embeddings.position_ids = embeddings.position_ids, positions
+    try:
+        yield given
+    finally:
+        embeddings.position_ids = buffer

@@ -1,10 +1,9 @@
 """Packed forward passes: texts one after another in one sequence, so that no token is padding.
 
-Attention works text by text (a block-diagonal matrix, of which only the blocks are computed), positions start anew at
-each text, and all else in a transformer works token by token anyway. The attention function is registered with
-``transformers`` (``AttentionInterface``), so that this holds for every architecture that calls it. Those that don't
-(ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``) and get padded
-batches.
+Attention works text by text (a block-diagonal matrix, of which only the blocks are computed: ``attention.py``),
+positions start anew at each text, and all else in a transformer works token by token anyway. Architectures that this is
+not true of (ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``) and get
+padded batches.
 """
 
 from __future__ import annotations
@@ -18,13 +17,16 @@ from typing import Any, TypeVar
 
 import torch
 
-from metrics.score.attention import PACKED, CantPackError, Layout, within
+from metrics.score.attention import PACKED, WAYS, CantPackError, Layout, Way, asked, placed, within
 from metrics.score.batching import token_batches
 from metrics.score.models import body_of, token_budget
 
 LOG = logging.getLogger("inference_metrics")
 
 R = TypeVar("R")
+
+Score = Callable[[list[list[int]], bool], torch.Tensor]
+"""``score(rows, mixed)``: numbers, in order, that a model gives to some texts; ``mixed`` as in ``Body.run``."""
 
 PROBE = ("How long are files kept?", "Thanks", "How long are nodes kept?", "Seven days, unless somebody set it.")
 """Texts of unlike and of like lengths, with which a model is tried when it is loaded: few, as each worker does it."""
@@ -45,6 +47,8 @@ class Body:
     masked: bool
     single: bool = False
     """Whether even padding changes scores, so that each text has a pass of its own (set by ``choose``)."""
+    way: Way | None = None
+    """How packed attention gets into the model; None where texts are padded (set by ``choose``)."""
     budget: int = field(init=False)
     """Tokens per pass."""
 
@@ -54,7 +58,7 @@ class Body:
     @property
     def packed(self) -> bool:
         """Whether texts are packed (else padded)."""
-        return self._attention == PACKED
+        return self.way is not None
 
     @property
     def _attention(self) -> str:
@@ -78,7 +82,7 @@ class Body:
             The body's output, and the last hidden states of all tokens of all texts, (tokens, size).
         """
         body, device = body_of(self.model), self.model.device
-        if not self.packed:
+        if self.way is None:
             ids, real = self.padded(rows)
             output = body(input_ids=ids, **({"attention_mask": real.long()} if self.masked else {}))
             return output, output.last_hidden_state[real]
@@ -86,8 +90,8 @@ class Body:
         layout = Layout([sum(lengths)] if mixed else lengths, device)
         positions = Layout(lengths, device).positions if mixed else layout.positions
         ids = self._checked(flat(rows)[None, :])
-        with within(layout):
-            output = body(input_ids=ids, position_ids=positions + self.first_position)
+        with within(layout), self.way(body), placed(body, positions + self.first_position) as given:
+            output = body(input_ids=ids, **given)
         if not layout.used or (_window(self.model.config) and not layout.windowed):
             raise CantPackError("attention does not ask, or not for its window")
         return output, output.last_hidden_state[0]
@@ -161,7 +165,7 @@ class Body:
         for batch in token_batches([lengths[at] for at in positions], budget=budget, packed=self.packed):
             yield [positions[at] for at in batch]
 
-    def choose(self, rows: list[list[int]], score: Callable[[list[list[int]], bool], torch.Tensor]) -> None:
+    def choose(self, rows: list[list[int]], score: Score) -> None:
         """Switch to packing if scores stay the same; else to padding if they stay the same; else to one at a time.
 
         "The same" is measured, not assumed: a batch may change scores by no more than a twentieth of what it changes
@@ -177,16 +181,31 @@ class Body:
             return
         with torch.inference_mode():
             alone = torch.cat([score([row], False) for row in rows])
-            try:
-                self.model.set_attn_implementation(PACKED)
-                error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
-                if self.packed and mistake > 0 and error <= mistake / 20:
-                    return
-            except Exception as why:  # whatever an architecture does that takes no packed sequence
-                LOG.debug("not packed: %s", type(why).__name__)
-            if self.packed:
+            if any(self._stays(way, before, rows, score, alone) for way in WAYS):
+                return
+            self.way = None
+            if self._attention != before:
                 self.model.set_attn_implementation(before)
             self.single = not torch.allclose(score(rows, False), alone, rtol=0.02, atol=0.02 * float(alone.std()))
+
+    def _stays(self, way: Way, before: str, rows: list[list[int]], score: Score, alone: torch.Tensor) -> bool:
+        """Whether scores stay the same if texts are packed in this way; it is set, and has to be undone if not.
+
+        Args:
+            way: The way to try.
+            before: Name of the model's own attention function.
+            rows: As for ``choose``.
+            score: As for ``choose``.
+            alone: Scores of each text by itself.
+        """
+        self.way = way
+        try:
+            self.model.set_attn_implementation(PACKED if way is asked else before)
+            error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
+        except Exception as why:  # whatever an architecture does that takes no packed sequence
+            LOG.debug("not packed: %s", type(why).__name__)
+            return False
+        return mistake > 0 and error <= mistake / 20
 
 
 def flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:
