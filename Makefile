@@ -50,8 +50,10 @@ RUNTIME ?= 19-ml
 
 test-runtime: setup  ## the scorers' tests with the libraries of a Databricks ML runtime (RUNTIME=18-ml), in .venv-RUNTIME
 	$(BIN)/python -m venv .venv-$(RUNTIME)
+	@# SQLAlchemy is for the tests' own registry: mlflow 3.8 imports FallbackAsyncAdaptedQueuePool, which 2.1 has not.
 	.venv-$(RUNTIME)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
-	  --constraint tests/runtimes/$(RUNTIME).txt . torch pandas pyarrow mlflow textstat==0.7.13 pytest pytest-xdist hypothesis filelock
+	  --constraint tests/runtimes/$(RUNTIME).txt . torch pandas pyarrow mlflow 'sqlalchemy<2.1' textstat==0.7.13 \
+	  pytest pytest-xdist hypothesis filelock
 	.venv-$(RUNTIME)/bin/python -m pytest -n 0 tests/metrics/score -m 'not long'
 
 bench-unpack: setup  ## rows a second that are unpacked, beside the dbdemos notebook's expressions

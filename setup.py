@@ -21,6 +21,7 @@ setup(
     },
     # A cluster brings its own pyspark, delta-spark, torch, mlflow, pandas and pyarrow: they are in the extra "local".
     install_requires=[
+        "datasketches>=5,<6",
         "jinja2>=3.1",
         "msgspec>=0.18",
         "phonenumbers>=9,<10",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.command.call import Call, command
 from jobs.command.errors import OK
 from jobs.store.checkpoints import AGGREGATE_WINDOWS
-from jobs.store.locks import Locks, step
+from jobs.store.locks import UNLOCKED, Locks, Unlocked
 from jobs.store.stream import stream
 from jobs.store.tables import create_table, read_changes
 from jobs.windows.made_by import follow_settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | None = None) -> Any:
+def start(spark: SparkSession, config: Config, *, trigger: str, locks: Unlocked = UNLOCKED) -> Any:
     """Start the window query on the change feed of ``scores``; each of its batches takes the table's lock.
 
     Where ``granularities`` or the toxicity threshold are others than last time, or the checkpoint is not the one that
@@ -42,8 +42,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     Raises:
         LockedError: Another driver runs it.
     """
-    if locks:
-        locks.begin()
+    locks.begin()
     for table in (SCORES, PROFILE_METRICS, BATCHES, FORGOTTEN):
         create_table(spark, table, config.output)
     create_view(spark, config)
@@ -51,7 +50,7 @@ def start(spark: SparkSession, config: Config, *, trigger: str, locks: Locks | N
     changes = read_changes(spark, SCORES, config.output)
 
     def aggregate(df: DataFrame, batch_id: int) -> None:
-        with step(locks, PROFILE_METRICS.name):
+        with locks.step(PROFILE_METRICS.name):
             aggregate_batch(df, batch_id, config, locks)
 
     return stream(

@@ -19,7 +19,7 @@ from jobs.command.errors import OK
 from jobs.command.log import LOG
 from jobs.scoring.ledger import unknown_shapes
 from jobs.store.tables import read_table, table_exists
-from jobs.windows.drawn import page_metrics
+from jobs.windows.drawn import Drawn, page_metrics
 from metrics.dashboard.charts import NEEDS
 from metrics.dashboard.page import LEDGER, page
 from schemas.batches import BATCHES
@@ -35,8 +35,15 @@ REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliase
 """What the page shows of the registry."""
 
 
-def write_page(spark: SparkSession, config: Config, out: str | None = None) -> Path:
-    """Write ``index.html``; by default into ``dashboard`` beside the tables' folder."""
+def write_page(spark: SparkSession, config: Config, out: str | None = None, drawn: Drawn | None = None) -> Path:
+    """Write ``index.html``; by default into ``dashboard`` beside the tables' folder.
+
+    Args:
+        spark: Session.
+        config: Settings.
+        out: Folder.
+        drawn: What the page before has read, by this process.
+    """
     batches = read_table(spark, BATCHES, config.output)
     names = [name for name in (*LEDGER, "rows_feedback") if name in batches.columns]
     counts = batches.agg(*(F.sum(name).alias(name) for name in names)).toPandas()
@@ -45,7 +52,7 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None) -> P
     if table_exists(spark, MODEL_VERSIONS, config.output):
         registry = read_table(spark, MODEL_VERSIONS, config.output).select(*REGISTRY_COLUMNS).toPandas()
     html = page(
-        page_metrics(spark, config, NEEDS),
+        page_metrics(spark, config, NEEDS, drawn),
         counts,
         unknown_shape=_unknown_shape(spark, config),
         generated_at=datetime.now(UTC),

@@ -31,6 +31,8 @@ from jobs.command.log import LOG
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
 from jobs.store.locks import Locks
 from jobs.upkeep.maintenance import Timetable, maintain
+from jobs.windows.drawn import Drawn
+from jobs.windows.follow import Follower
 from jobs.windows.settle import settle_windows
 from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
 
@@ -56,6 +58,8 @@ class Context:
         config: Settings.
         locks: The driver's locks.
         timetable: When tables were tidied up.
+        follower: How far the windows have followed ``scores``.
+        drawn: What the page before has read.
         is_first: Whether no tick of this driver went well yet.
         settled_at: When windows were looked at for settling, by ``time.monotonic``; None: not yet.
     """
@@ -64,6 +68,8 @@ class Context:
     config: Config
     locks: Locks
     timetable: Timetable = field(default_factory=Timetable)
+    follower: Follower = field(default_factory=Follower)
+    drawn: Drawn = field(default_factory=Drawn)
     is_first: bool = True
     settled_at: float | None = None
 
@@ -106,26 +112,35 @@ def _windows(context: Context) -> None:
 
 def _catch_up(context: Context) -> None:
     """Bring the windows up to date."""
-    aggregate_windows.start(
-        context.spark, context.config, trigger=AVAILABLE_NOW, locks=context.locks
-    ).awaitTermination()
+    spark, config, locks = context.spark, context.config, context.locks
+    dates = context.follower.catch_up(
+        spark, config, locks, lambda: aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks)
+    )
+    context.drawn.written(dates)
 
 
 def _page(context: Context) -> None:
-    dashboard.write_page(context.spark, context.config)
+    dashboard.write_page(context.spark, context.config, drawn=context.drawn)
 
 
 def maintenance(context: Context, *, now: datetime | None = None) -> list[str]:
     """``maintain`` with the windows' part in it; a batch may have ended since the tick's windows were written."""
-    return maintain(
-        context.spark,
-        context.config,
-        context.locks,
-        context.timetable,
-        catch_up=lambda: _catch_up(context),
-        settle=lambda: settle_windows(context.spark, context.config, everything=True),
-        now=now,
-    )
+    done: list[str] | None = None
+    try:
+        done = maintain(
+            context.spark,
+            context.config,
+            context.locks,
+            context.timetable,
+            catch_up=lambda: _catch_up(context),
+            settle=lambda: settle_windows(context.spark, context.config, everything=True),
+            now=now,
+        )
+        return done
+    finally:
+        if done != []:  # rows and windows may have been removed
+            context.locks.forget_remembered()
+            context.drawn.written(None)
 
 
 STEPS = (

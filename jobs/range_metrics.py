@@ -26,11 +26,11 @@ from jobs.command.errors import OK
 from jobs.store.tables import read_table, table_exists, table_properties
 from jobs.upkeep.retention import PURGED
 from metrics.aggregate.current import current_metrics
-from metrics.aggregate.ranges import SERIES, Tile, merge_windows, tiles, within
-from metrics.aggregate.windows import WHOLE_ONLY_SECONDS, window_start
+from metrics.aggregate.ranges import Tile, tiles, window_start, within
+from metrics.aggregate.windows import SERIES, merged_range
 from schemas.config import Config, Duration, duration_seconds
 from schemas.errors import ConfigError
-from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS
+from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, WHOLE_ONLY_SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def metrics_between(
         columns: Measures; empty for all.
 
     Returns:
-        As ``merge_windows``: ``since``, ``until``, what is measured, and its statistics.
+        As ``merged_range``: ``since``, ``until``, what is measured, and its statistics.
 
     Raises:
         ConfigError: No stored windows begin or end where the range or a period does.
@@ -92,7 +92,7 @@ def metrics_between(
     is_whole = F.col("model_version").eqNullSafe(F.lit(ALL_VERSIONS))
     windows = windows.where(~is_whole if "version" in by else is_whole)
     windows = windows.where(F.col("slice_key").isNotNull() if "slice" in by else F.col("slice_key").isNull())
-    found = windows.transform(current_metrics).transform(merge_windows, seconds=seconds, begin=begin).drop("sketch")
+    found = merged_range(current_metrics(windows), seconds=seconds, begin=begin).drop("granularity", "sketch")
     if columns:
         found = found.where(F.col("column_name").isin(list(columns)))
     # 9 comes before 10.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from jobs.command.call import Call, command
 from jobs.command.errors import FAILED, OK
-from jobs.scoring.account import Account, check_ledger, check_rows, report
+from jobs.scoring.account import EXAMPLES, Account, check_ledger, check_rows, name_problem
 from jobs.scoring.fates import FATES
 from jobs.store.tables import create_table, table_exists
 from jobs.windows.check import check_windows
@@ -47,8 +47,8 @@ def reconcile(spark: SparkSession, config: Config) -> Account:
     if check_ledger(spark, config, account):
         check_rows(spark, config, account)
     if table_exists(spark, PROFILE_METRICS, config.output):
-        account.windows, wrong = check_windows(spark, config)
-        report(wrong, "windows that differ from a recomputation", account, "window")
+        account.windows, wrong = check_windows(spark, config, most=EXAMPLES)
+        name_problem(wrong, "windows that differ from a recomputation", account)
     return account
 
 

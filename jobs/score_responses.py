@@ -17,16 +17,13 @@ from typing import TYPE_CHECKING, Any
 from jobs.command.call import Call, add_new_checkpoint, command
 from jobs.command.errors import OK
 from jobs.command.log import LOG
-from jobs.scoring.batch import create_tables, retry_quarantine, score_batch
-from jobs.scoring.ledger import Ledger
-from jobs.scoring.name_limit import Names
+from jobs.scoring.batch import Standing, create_tables, retry_quarantine, score_batch
 from jobs.scoring.scorers import checked_scorers
 from jobs.scoring.slicing import check_slices
-from jobs.source.backlog import Backlog
 from jobs.source.changes import SourceQuery
 from jobs.source.inference_table import common_rows, source_identifier, stream_source
 from jobs.store.checkpoints import SCORE_RESPONSES, checkpoint_in_use
-from jobs.store.locks import Locks, step
+from jobs.store.locks import UNLOCKED, Locks, Unlocked
 from jobs.store.stream import stream
 from metrics.unpack.dialects import detect_dialect
 from metrics.unpack.payloads import families
@@ -43,7 +40,7 @@ def start(
     *,
     trigger: str,
     new_checkpoint: bool = False,
-    locks: Locks | None = None,
+    locks: Unlocked = UNLOCKED,
 ) -> SourceQuery:
     """Start the score query; each of its batches takes the table's lock.
 
@@ -61,16 +58,15 @@ def start(
     check_slices(spark, config)
     checked_scorers(spark, config)  # what can't be loaded is said before anything is written
     _say_if_hashes_have_no_key(config)
-    if locks:
-        locks.begin()
+    locks.begin()
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(SCORE_RESPONSES), new=new_checkpoint)
     LOG.info("scoring %s (%s), checkpoint %s", source_identifier(config.source), dialect, checkpoint)
-    backlog, names, ledger = Backlog(), Names(), Ledger()
+    standing = Standing(checkpoint, locks)
 
     def score(df: DataFrame, batch_id: int) -> None:
-        with step(locks, SCORES.name):
-            score_batch(df, batch_id, config, checkpoint=checkpoint, backlog=backlog, names=names, ledger=ledger)
+        with locks.step(SCORES.name):
+            score_batch(df, batch_id, config, standing)
 
     def begin() -> Any:
         return stream(stream_source(spark, config), score, name=SCORE_RESPONSES, checkpoint=checkpoint, trigger=trigger)

@@ -6,39 +6,15 @@ Columns that Databricks Lakehouse Monitoring has in its profile table have the s
 from __future__ import annotations
 
 from schemas import Table, columns
-from schemas.scores import SCORED_COLUMNS
 
 QUANTILES = tuple(round(i * 0.05, 2) for i in range(21))
 """Ranks of the ``quantiles`` array: 0.00, 0.05, … 1.00."""
 
 ALL_VERSIONS = "*"
+"""``model_version`` of all versions together."""
 
-NUMERIC_COLUMNS = (
-    "sampling_fraction",
-    "execution_duration_ms",
-    "latency_ms",
-    "time_to_first_byte_ms",
-    "prompt_chars",
-    "prompt_words",
-    "response_chars",
-    "response_words",
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "cost",
-    *SCORED_COLUMNS,
-)
-"""Measures of ``scores`` that are aggregated as they are (codes and ids are not measures)."""
-
-DERIVED_COLUMNS = (
-    "requests",
-    "error_rate",
-    "prompt_toxic_rate",
-    "response_toxic_rate",
-    "response_log_perplexity",
-    "corpus_perplexity",
-)
-"""Measures made from several columns; metrics/aggregate/measures.py defines them."""
+WHOLE_ONLY_SECONDS = 60
+"""Windows of up to this length are of all rows only, not of slices."""
 
 PROFILE_METRICS = Table(
     name="profile_metrics",
@@ -52,7 +28,7 @@ PROFILE_METRICS = Table(
         ("model_version", "string", "Version of the model; * is all versions together"),
         ("slice_key", "string", "Slicing expression; NULL is the whole"),
         ("slice_value", "string", "Its value; NULL is the whole"),
-        ("column_name", "string", "Measure: a numeric column of scores, a ratio, or requests"),
+        ("column_name", "string", "Measure: a column of scores, its logarithm, a rate, or requests"),
         ("count", "bigint", "Exchanges with a value"),
         ("num_nulls", "bigint", "Exchanges without one"),
         ("avg", "double", "Mean; for corpus_perplexity exp(sum of nats / sum of tokens)"),
@@ -61,6 +37,12 @@ PROFILE_METRICS = Table(
         ("max", "double", "Largest value"),
         ("median", "double", "Median, from the sketch"),
         ("quantiles", "array<double>", "At ranks 0.00, 0.05, … 1.00, from the sketch (first and last are exact)"),
+        (
+            "frequencies",
+            "map<string,bigint>",
+            "How often each value of a category comes, the 100 most frequent and __other__; NULL for numbers, and for "
+            "windows of before there were any",
+        ),
         ("sum", "double", "Sum of the values"),
         ("weighted_count", "double", "Sum of w, w = 1 / sampling_fraction"),
         ("weighted_avg", "double", "Sum of w x over sum of w"),
@@ -97,3 +79,9 @@ PROFILE_METRICS = Table(
     # A trigger changes a hundredth of a day's windows: without them it writes the other ninety-nine again.
     properties={"delta.enableDeletionVectors": "true"},
 )
+
+BOOKKEEPING = ("revision", "is_settled", "is_frozen", "updated_at")
+"""Columns that say how a row was written."""
+
+STATISTICS = tuple(name for name in PROFILE_METRICS.column_names if name not in BOOKKEEPING)
+"""The other columns, which are computed from ``scores``."""

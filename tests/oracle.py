@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from schemas.profile_metrics import NUMERIC_COLUMNS
 from schemas.scores import SCORED_COLUMNS
+
+PLAIN = (
+    *("sampling_fraction", "execution_duration_ms", "latency_ms", "time_to_first_byte_ms", "turn", "prompt_chars"),
+    *("prompt_words", "response_chars", "response_words", "input_tokens", "output_tokens", "cached_input_tokens"),
+    *("cache_write_input_tokens", "cost", *SCORED_COLUMNS),
+)
+LOGS = (
+    *("execution_duration_ms", "latency_ms", "time_to_first_byte_ms", "input_tokens", "output_tokens", "cost"),
+    *("prompt_perplexity", "response_perplexity_given_prompt"),
+)
+CATEGORIES = ("language", "kind", "error_code", "finish_reason", "system_prompt_hash")
 
 Key = tuple[str, pd.Timestamp, str, str]
 
@@ -19,7 +29,7 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
     """Measure → (values, fingerprints)."""
     marks = {name: scores["scorers"].map(lambda m, n=name: dict(m)[n]) for name in SCORED_COLUMNS}
     result: dict[str, tuple[pd.Series, pd.Series | None]] = {
-        name: (scores[name].astype("float64"), marks.get(name)) for name in NUMERIC_COLUMNS
+        name: (scores[name].astype("float64"), marks.get(name)) for name in PLAIN
     }
     result["requests"] = ((scores["exchange_index"] == 0).astype("float64"), None)
     failed = ((scores["status_code"] != 200) | scores["error_code"].notna()).astype("float64")
@@ -28,6 +38,25 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
         toxicity = scores[f"{text}_toxicity"].astype("float64")
         rate = (toxicity >= threshold).astype("float64").where(toxicity.notna())
         result[f"{text}_toxic_rate"] = (rate, marks[f"{text}_toxicity"] + f" threshold={threshold:g}")
+    finish, failed = scores["finish_reason"], failed.astype(bool)
+    refused = finish.isin(["content_filter", "refusal", "SAFETY"]) | scores["error_code"].isin(["content_filter"])
+    words = scores["response_words"].astype("float64")
+    answered = refused | (~failed & words.notna())
+    result["refusal_rate"] = (refused.astype("float64").where(answered), None)
+    empty = words.eq(0) & ~finish.isin(["tool_calls", "tool_use"]) & ~refused
+    result["empty_rate"] = (empty.astype("float64").where(words.notna() & ~failed), None)
+    asked, told = (scores[f"{text}_toxicity"].astype("float64") for text in ("prompt", "response"))
+    for was, is_asked in (("toxic", asked >= threshold), ("clean", asked < threshold)):
+        for became, is_told in (
+            ("toxic", ~refused & (told >= threshold)),
+            ("clean", ~refused & (told < threshold)),
+            ("refused", refused),
+        ):
+            value = (is_asked & is_told).astype("float64").where(asked.notna() & (refused | told.notna()))
+            result[f"{was}_to_{became}"] = (value, marks["response_toxicity"] + f" threshold={threshold:g}")
+    for name in LOGS:
+        values = scores[name].astype("float64")
+        result[f"log_{name}"] = (np.log(values.where(values > 0)), marks.get(name))
     mean = scores["response_nll"].astype("float64") / scores["response_scored_tokens"].astype("float64")
     result["response_log_perplexity"] = (mean, marks["response_nll"])
     return result
@@ -48,6 +77,14 @@ def profile(
                 for column, (values, marks) in measured(scores.loc[rows], threshold).items():
                     mark = None if marks is None else marks.unique().item()
                     expected[granularity, start, version, column, mark] = figures(values, weights.loc[rows])
+                for column in CATEGORIES:
+                    known = scores.loc[rows, column].dropna()
+                    expected[granularity, start, version, column, None] = {
+                        "count": len(known),
+                        "num_nulls": len(rows) - len(known),
+                        "weighted_count": math.fsum(weights.loc[known.index]),
+                        "frequencies": dict(known.value_counts()),
+                    }
                 chosen = scores.loc[rows].dropna(subset=["response_nll"])
                 mark = scores.loc[rows, "scorers"].map(lambda m: dict(m)["response_nll"]).unique().item()
                 nll, tokens = chosen["response_nll"].sum(), chosen["response_scored_tokens"].sum()
@@ -80,8 +117,10 @@ def figures(values: pd.Series, weights: pd.Series) -> dict[str, Any]:
     }
 
 
-def same(stored: Any, value: float | None) -> bool:
+def same(stored: Any, value: Any) -> bool:
     """Whether a stored figure is the expected one; a missing one is NULL or NaN."""
+    if isinstance(value, dict):
+        return dict(stored) == value
     if value is None or math.isnan(value):
         return stored is None or math.isnan(stored)
     return bool(math.isclose(stored, value, rel_tol=1e-9, abs_tol=1e-12))

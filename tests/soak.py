@@ -37,11 +37,10 @@ from jobs.command.fail_points import FAIL_POINT_VARIABLE, FAIL_POINTS
 from jobs.command.session import spark_session
 from jobs.reconcile import reconcile
 from jobs.scoring.scorers import scorer_settings
-from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from metrics.score.exchanges import load_scorers, score_exchanges
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
-from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS
+from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, WHOLE_ONLY_SECONDS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from tests import oracle
@@ -308,7 +307,10 @@ def wrong_slices(spark: SparkSession, config: Config, scores: pd.DataFrame) -> l
     requests = stored_windows(spark, config).query("column_name == 'requests' and slice_key.notna()")
     found = requests.set_index(["granularity", "start", "model_version", "slice_key", "slice_value"])["count"]
     prompts = scores["prompt"].fillna("").str
-    values = {CATS: prompts.contains("cat"), OF_6: scores["model_version"] == "6"}
+    words = scores["prompt_words"].map(lambda n: "no prompt" if pd.isna(n) else _length(n))
+    yes_or_no = {CATS: prompts.contains("cat"), OF_6: scores["model_version"] == "6"}
+    values = {name: value.map(lambda one: str(bool(one)).lower()) for name, value in yes_or_no.items()}
+    values["prompt_length"] = words
     counted: Counter[tuple[Any, ...]] = Counter()
     for granularity in config.granularities:
         if pd.Timedelta(granularity).total_seconds() <= WHOLE_ONLY_SECONDS:
@@ -316,9 +318,13 @@ def wrong_slices(spark: SparkSession, config: Config, scores: pd.DataFrame) -> l
         starts = scores["request_time"].dt.floor(pd.Timedelta(granularity))
         for expr, value in values.items():
             for start, version, one in zip(starts, scores["model_version"], value, strict=True):
-                named = str(bool(one)).lower()
-                counted.update([(granularity, start, v, expr, named) for v in (version, ALL_VERSIONS)])
+                counted.update([(granularity, start, v, expr, one) for v in (version, ALL_VERSIONS)])
     return [key for key in set(counted) | set(found.index) if counted.get(key) != found.get(key)]
+
+
+def _length(words: float) -> str:
+    names = {10: "up to 10 words", 50: "11 to 50 words", 300: "51 to 300 words"}
+    return next((name for most, name in names.items() if words <= most), "over 300 words")
 
 
 def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame) -> list[Any]:
@@ -337,7 +343,9 @@ def differing_windows(spark: SparkSession, config: Config, scores: pd.DataFrame)
     return differing
 
 
-def _same(name: str, stored: Any, value: float | None) -> bool:
+def _same(name: str, stored: Any, value: Any) -> bool:
+    if isinstance(value, dict):
+        return dict(stored) == value
     if value is None or pd.isna(value):
         return bool(pd.isna(stored))
     # Which texts share a batch changes a score's last digits; a deviation of equal scores is nothing but them.

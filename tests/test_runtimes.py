@@ -13,7 +13,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 RUNTIMES = sorted((ROOT / "tests" / "runtimes").glob("*.txt"))
-BROUGHT = {"msgspec", "phonenumbers", "plotly", "py3langid", "pyphen"}
+BROUGHT = {"datasketches", "msgspec", "phonenumbers", "plotly", "py3langid", "pyphen"}
 """What a runtime may lack: installed beside it, with nothing below but packages of its own."""
 
 

@@ -188,7 +188,11 @@ def _compare_fates(account: Account) -> None:
 
 def report(rows: DataFrame, what: str, account: Account, column: str = "request_id") -> None:
     """Enter some rows as a problem, by the first of their ids; nothing where there are none."""
-    found = [row[0] for row in rows.select(column).limit(EXAMPLES).collect()]
+    name_problem([row[0] for row in rows.select(column).limit(EXAMPLES).collect()], what, account)
+
+
+def name_problem(found: list[str], what: str, account: Account) -> None:
+    """Enter what was found as a problem; there is more where it is as much as ``EXAMPLES``."""
     if found:
         more = "" if len(found) < EXAMPLES else ", …"
         account.problems.append(f"{what}: {', '.join(map(str, found))}{more}")

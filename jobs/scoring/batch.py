@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,20 +14,17 @@ from jobs.command.log import LOG
 from jobs.scoring.ledger import (
     Ledger,
     batch_row,
-    check_all_found,
-    count_outcomes,
     held_in_quarantine,
     names_in,
     progress_line,
-    purged_of,
     ratings_of,
     record_interrupted_batches,
-    recount_batches,
     summarize_batch,
     without_forgotten,
 )
 from jobs.scoring.name_limit import Names
-from jobs.scoring.scorers import checked_scorers, score_exchanges
+from jobs.scoring.outcomes import Said, Written, check_all_found, count_outcomes, purged_of, recount_batches
+from jobs.scoring.scorers import checked_scorers, insert_scores, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.scoring.updates import (
     rows_replaced,
@@ -40,9 +38,10 @@ from jobs.source.backlog import Backlog
 from jobs.source.changes import SkippedVersion, skipped_versions
 from jobs.source.inference_table import common_rows, first_version, read_source
 from jobs.store.checkpoints import Planned, begun_version, read_checkpoint
+from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import create_table, insert_new, kept, merge, on_dates, read_table, retried
 from jobs.upkeep.retention import purged_until
-from metrics.calls import IS_REVERTED, with_ids, with_stored
+from metrics.calls import HAS_OWN_ID, IS_REVERTED, with_ids, with_stored
 from metrics.redact import stored_text
 from metrics.score.rows import needs_counting, sampled, score_columns
 from metrics.score.udf import with_hashes
@@ -56,7 +55,7 @@ from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 
 def create_tables(spark: SparkSession, config: Config) -> None:
@@ -65,26 +64,38 @@ def create_tables(spark: SparkSession, config: Config) -> None:
         create_table(spark, table, config.output)
 
 
-def score_batch(
-    df: DataFrame,
-    batch_id: int,
-    config: Config,
-    *,
-    checkpoint: str,
-    backlog: Backlog,
-    names: Names,
-    ledger: Ledger,
-) -> None:
+@dataclass
+class Standing:
+    """What a driver's batches have in common.
+
+    Attributes:
+        checkpoint: Folder of the query's checkpoint.
+        locks: Under which the batches write.
+        backlog: How much there is to read.
+        names: Names of endpoints and models that are known.
+        ledger: Where batches are entered.
+        said: What was said of ids.
+    """
+
+    checkpoint: str
+    locks: Unlocked = UNLOCKED
+    backlog: Backlog = field(default_factory=Backlog)
+    names: Names = field(default_factory=Names)
+    ledger: Ledger = field(default_factory=Ledger)
+    said: Said = field(default_factory=Said)
+
+
+def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing) -> None:
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
-    spark, output = df.sparkSession, config.output
+    spark, output, locks = df.sparkSession, config.output, standing.locks
     now = datetime.now(UTC)
     rows = common_rows(df, config, with_changes=True)
-    planned = read_checkpoint(spark, checkpoint, batch_id)
-    horizon = _horizon(spark, config, planned, batch_id)
-    skipped = _skipped(spark, config, checkpoint, batch_id, until=planned.source_version)
+    planned = read_checkpoint(spark, standing.checkpoint, batch_id)
+    horizon = _horizon(spark, config, locks, planned, batch_id)
+    skipped = _skipped(spark, config, standing.checkpoint, batch_id, until=planned.source_version)
     removed = read_table(spark, FORGOTTEN, output)
-    forgotten = None if removed.isEmpty() else removed
+    forgotten = None if locks.remembered("nothing is forgotten", removed.isEmpty) else removed
     in_quarantine = held_in_quarantine(spark, config)
     with (
         kept(unpack_rows(rows, config, now=now, horizon=horizon)) as read,
@@ -96,36 +107,57 @@ def score_batch(
 
         wanted = unpacked.withColumns(mine).transform(without_forgotten, forgotten)
         readable = wanted.join(in_quarantine, "source_row_hash", "left_anti")
-        new = names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
-        fail_point("before_scores")
-        _insert_scores(new, batch.dates, config, now=now)
+        new = standing.names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
+        with kept(new) as calls:
+            found = calls.agg(*_call_counts()).collect()[0]
+            fail_point("before_scores")
+            exchanges = _insert_scores(calls, batch.dates, config, now=now) if found["rows"] else 0
         seconds = time.monotonic() - started
         fail_point("after_scores")
+        quarantined = 0
         if batch.rows_unreadable:
             unreadable = wanted.where("reason IS NOT NULL")
-            insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
+            quarantined = insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
         fail_point("after_quarantine")
         if batch.rows_feedback:
             ratings = ratings_of(wanted, forgotten)
             insert_new(_feedback_rows(ratings, batch.feedback_dates, config, now=now), FEEDBACK, output)
         fail_point("after_feedback")
-        check_all_found(without_replaced(unpacked, updates), batch, config, forgotten=forgotten)
+        # All calls that were not there were inserted, and nothing of an earlier run of the batch can be.
+        is_plain = forgotten is None and updates is None and exchanges == found["exchanges"]
+        written = None
+        if is_plain and standing.ledger.is_new(batch_id) and not batch.rows_expired:
+            written = Written(found["rows"], found["shared"], found["exchanges"], quarantined)
+        else:
+            check_all_found(without_replaced(unpacked, updates), batch, config, forgotten=forgotten)
         replaced = rows_replaced(updates, batch, config)
     purged = purged_of(spark, batch, config)
-    account = count_outcomes(spark, batch, config, forgotten=forgotten, purged=purged) | {"rows_replaced": replaced}
+    account = count_outcomes(
+        spark, batch, config, standing.said, forgotten=forgotten, purged=purged, written=written
+    ) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
-    ledger.enter(row, batch_id, output)
+    standing.ledger.enter(row, batch_id, output)
     if batch_id == 0:
         record_interrupted_batches(spark, batch, config)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
-    backlog.report(spark, config, planned.checkpoint_id, rows=done, started=started)
+    standing.backlog.report(spark, config, planned.checkpoint_id, rows=done, started=started)
 
 
-def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: int) -> date | None:
+def _call_counts() -> list[Column]:
+    """How many calls there are, how many of them are kept under an id of their own, and their exchanges."""
+    return [
+        F.count("*").alias("rows"),
+        F.count_if(F.expr(HAS_OWN_ID)).alias("shared"),
+        F.coalesce(F.sum(F.array_size("exchanges")), F.lit(0)).alias("exchanges"),
+    ]
+
+
+def _horizon(spark: SparkSession, config: Config, locks: Unlocked, planned: Planned, batch_id: int) -> date | None:
     """Rows of dates before this one are skipped; the same when the batch is run again."""
-    gone, wanted = purged_until(spark, config), config.retention.horizon("scores", planned.at.date())
+    gone = locks.remembered("purged until", lambda: purged_until(spark, config))
+    wanted = config.retention.horizon("scores", planned.at.date())
     if wanted is None or (gone is not None and gone >= wanted):
         return gone
     mine = (F.col("checkpoint_id") == planned.checkpoint_id) & (F.col("batch_id") == batch_id)
@@ -134,8 +166,8 @@ def _horizon(spark: SparkSession, config: Config, planned: Planned, batch_id: in
     return wanted if older.isEmpty() else gone
 
 
-def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> None:
-    """Score the calls of ``new_calls``."""
+def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: datetime) -> int | None:
+    """Score the calls of ``new_calls``; how many rows were inserted (None: others were updated, too)."""
     output, rate = config.output, config.scoring.sample_rate
     scored = (
         explode_exchanges(new)
@@ -144,15 +176,15 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
         .transform(score_columns, config, now=now)
     )
 
-    def insert(rows: DataFrame) -> None:
+    def insert(rows: DataFrame) -> int | None:
         texts = {name: stored_text(F.col(name), store=config.text.store) for name in SCORES.holds_text}
         rows = rows.withColumns(texts)
         if "replaces" in new.columns:
             write_replacing(rows, new, output, dates=dates)
-        else:
-            insert_new(rows, SCORES, output, dates=dates)
+            return None
+        return insert_scores(rows, output, dates=dates)
 
-    write_sliced(scored, config, insert)
+    return write_sliced(scored, config, insert)
 
 
 def _skipped(

@@ -19,7 +19,7 @@ from jobs.scoring.batch import create_tables
 from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.source.inference_table import common_rows, read_source
-from jobs.store.locks import Locks, step
+from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import on_dates, read_table, update_rows
 from metrics.calls import LOGGED_ID
 from metrics.hashes import CHECK_CHARS
@@ -61,7 +61,7 @@ class Rescored:
     without_source: int = 0
 
 
-def rescore(spark: SparkSession, config: Config, *, since: date, until: date, locks: Locks | None = None) -> Rescored:
+def rescore(spark: SparkSession, config: Config, *, since: date, until: date, locks: Unlocked = UNLOCKED) -> Rescored:
     """Bring the scores of whole days up to date. Safe to repeat, and to cut off at any point.
 
     Args:
@@ -82,7 +82,7 @@ def rescore(spark: SparkSession, config: Config, *, since: date, until: date, lo
     days = [row[0] for row in wanted.select("request_date").distinct().orderBy("request_date").collect()]
     done = Rescored()
     for day in tqdm(days, unit=" days", disable=None, file=sys.stderr):
-        with step(locks, SCORES.name):
+        with locks.step(SCORES.name):
             # Each from the table as it is then: what was read again may have to be scored again.
             unread = _rows(config, day, spark).where(is_unread)
             to_read = unread.count()

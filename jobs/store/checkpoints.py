@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 
@@ -99,6 +102,14 @@ def begun_version(spark: SparkSession, checkpoint: str, batch_id: int) -> int:
     return version if in_snapshot else version - 1
 
 
+def version_read(progress: Mapping[str, Any] | None) -> int | None:
+    """The version of a Delta source that a query has read whole, by its last progress; None: that doesn't say."""
+    if not progress:
+        return None
+    version, in_snapshot = _offset([str(progress["sources"][0]["endOffset"])])
+    return None if in_snapshot else version - 1
+
+
 def _offset(lines: Sequence[str]) -> tuple[int, bool]:
     """The version that a micro-batch ends before or in, and whether that is a first snapshot not yet read whole.
 
@@ -110,4 +121,9 @@ def _offset(lines: Sequence[str]) -> tuple[int, bool]:
 
 
 def _lines(spark: SparkSession, path: str) -> list[str]:
+    """Lines of a file; of a mounted file system without a Spark job."""
+    mounted = path.removeprefix("file:")
+    if not re.match(r"^[a-zA-Z][\w+.-]*:", mounted):
+        with suppress(OSError):
+            return Path(mounted).read_text(encoding="utf-8").splitlines()
     return [row[0] for row in spark.read.text(path).collect()]

@@ -21,13 +21,13 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import and_, or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyspark.sql import functions as F
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from schemas.config import Output
 
+T = TypeVar("T")
+
 LEASE = timedelta(minutes=10)
 """As long an owner may leave a question without an answer; then it is dead. It answers within a quarter of it."""
 
@@ -50,7 +52,31 @@ ALIVE, ENDED = "alive", "ended"
 TIMES = ("acquired_at", "lease_until", "asked_until")
 
 
-class Locks:
+class Unlocked:
+    """What a caller who works alone (notebooks, tests) has in place of locks: nothing is taken, nothing remembered."""
+
+    def begin(self) -> None:
+        """Take the hops' locks."""
+
+    def step(self, *names: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Hold locks for one step of a job."""
+        return nullcontext()
+
+    def check(self, *names: str) -> None:
+        """Look whether locks that are held still are."""
+
+    def remembered(self, what: str, look: Callable[[], T], *, seconds: float = math.inf) -> T:  # noqa: ARG002
+        """What ``look`` says."""
+        return look()
+
+    def forget_remembered(self) -> None:
+        """Look again at all that was remembered."""
+
+
+UNLOCKED = Unlocked()
+
+
+class Locks(Unlocked):
     """The locks that this process holds, by name. Names that it holds already are not taken twice.
 
     As a context manager it gives back at its end what it holds.
@@ -75,6 +101,7 @@ class Locks:
         self._in_step: set[str] = set()
         self._log, self._looked = _Log(output), 0.0
         self._done = threading.Event()
+        self._remembered: dict[str, tuple[float, Any]] = {}
 
     def __enter__(self) -> Locks:
         return self
@@ -142,6 +169,28 @@ class Locks:
         self._raise_if_lost()
         assert self._held.issuperset(names)
 
+    def remembered(self, what: str, look: Callable[[], T], *, seconds: float = math.inf) -> T:
+        """What ``look`` says of the tables, or has said since this process took a lock for the last time.
+
+        Between two locks that it takes nobody else has written what it holds.
+
+        Args:
+            what: Name of what is remembered.
+            look: Looks at the tables.
+            seconds: How long it may be remembered.
+        """
+        known = self._remembered.get(what)
+        if known is None or time.monotonic() - known[0] > seconds:
+            known = time.monotonic(), look()
+            if self._held:
+                self._remembered[what] = known
+        found: T = known[1]
+        return found
+
+    def forget_remembered(self) -> None:
+        """Look again at all that was remembered: this process has changed it itself."""
+        self._remembered.clear()
+
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
             raise LockedError(self._lost["table_name"], _named(self._lost), _free_at(self._lost))
@@ -154,6 +203,7 @@ class Locks:
         except BaseException:  # also where somebody has lost patience: the lock is promised to who waits
             self._withdraw(names)
             raise
+        self._remembered.clear()
         with self._changes:
             begins = not self._held
             self._held.update(names)
@@ -366,11 +416,6 @@ class _Log:
                 found += 1
         has_news, self._next = found != self._next, found
         return has_news
-
-
-def step(locks: Locks | None, *names: str) -> AbstractContextManager[None]:
-    """``Locks.step``; nothing where a caller works without locks (notebooks, tests)."""
-    return locks.step(*names) if locks else nullcontext()
 
 
 def _named(holder: dict[str, Any]) -> str:

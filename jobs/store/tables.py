@@ -175,6 +175,15 @@ def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame
     return reader.table(identifier(table, output))
 
 
+def read_changes_after(spark: SparkSession, table: Table, output: Output, version: int) -> DataFrame:
+    """The table's change feed after a version, up to now; empty where there is no later version."""
+    spark.conf.set("spark.databricks.delta.changeDataFeed.timestampOutOfRange.enabled", "true")
+    reader = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", version + 1)
+    if output.path is not None:
+        return reader.load(f"{output.path}/{table.name}")
+    return reader.table(identifier(table, output))
+
+
 def merge(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> DeltaMergeBuilder:
     """A MERGE of ``df`` (as ``s``) into the table (as ``t``) on the table's keys.
 
@@ -197,10 +206,11 @@ def _target(spark: SparkSession, table: Table, output: Output) -> DeltaTable:
     return DeltaTable.forName(spark, identifier(table, output))
 
 
-def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> None:
-    """Insert-only MERGE on the table's keys: a replay changes nothing."""
+def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> int:
+    """Insert-only MERGE on the table's keys, so that a replay changes nothing; how many rows were inserted."""
     rows = df.select(table.column_names)
-    retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
+    done = retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
+    return int(done.collect()[0]["num_inserted_rows"])
 
 
 def append(df: DataFrame, table: Table, output: Output) -> None:

@@ -9,11 +9,10 @@ from pyspark.sql import functions as F
 
 from jobs.command.log import LOG
 from jobs.store.tables import delete_rows, merge, read_table, retried, set_rows, set_table_properties, table_exists
-from metrics.aggregate.windows import WHOLE_ONLY_SECONDS
 from schemas.batches import BATCHES
 from schemas.config import Config, duration_seconds
 from schemas.forgotten import FORGOTTEN
-from schemas.profile_metrics import PROFILE_METRICS
+from schemas.profile_metrics import PROFILE_METRICS, WHOLE_ONLY_SECONDS
 from schemas.quarantine import QUARANTINE
 from schemas.scores import SCORES
 from schemas.tables import TABLES

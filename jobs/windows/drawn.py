@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.store.tables import identifier, read_table
+from jobs.store.tables import read_table
 from metrics.dashboard.summary import NEEDS, Needs
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import Column, DataFrame, Row, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 RECENT_DAYS = 31
 """Minutes and hours are drawn for so many days, the newest included; days are drawn for ever."""
 
 LIVE_DAYS = 2
-"""The newest days, whose windows every page reads; the others hardly ever change (``_kept``)."""
+"""The newest days, whose windows every page reads; the others hardly ever change (``Drawn``)."""
 
 MEASURE = ("endpoint_name", "model_name", "model_version", "column_name")
 """What one scorer is the newest of."""
@@ -44,33 +43,47 @@ STATISTICS = (
 )
 """What is read of each window."""
 
-HISTORY = 50
-"""Commits that are looked through for removed windows; a tick makes a few."""
 
-LEAVES_ROWS = ("MERGE", "UPDATE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES")
-"""Operations that remove no window, unless a MERGE counts one."""
+class Drawn:
+    """Windows of days gone by that a page was drawn of, for the next page of the same process.
+
+    They hardly ever change, and who writes windows holds the window hop's lock: a driver knows what it has written.
+    """
+
+    def __init__(self) -> None:
+        self._newest: date | None = None
+        self._needs: Needs | None = None
+        self._rows: dict[str, pd.DataFrame] = {}
+
+    def written(self, dates: Collection[date] | None) -> None:
+        """Read again what may have changed.
+
+        Args:
+            dates: Whose windows were written; None: they may be any.
+        """
+        if dates is None:
+            self._rows.clear()
+        elif self._newest is not None and dates:
+            recent = self._newest - timedelta(days=RECENT_DAYS)
+            if any(recent < day <= self._newest - timedelta(days=LIVE_DAYS) for day in dates):
+                self._rows.pop("month", None)
+            if any(day <= recent for day in dates):
+                self._rows.pop("before", None)
+
+    def read(self, windows: DataFrame, newest: date, needs: Needs) -> list[pd.DataFrame]:
+        """The windows of days before the newest ones, from the table where they are not known."""
+        if (newest, needs) != (self._newest, self._needs):
+            self._rows.clear()
+        self._newest, self._needs = newest, needs
+        recent = F.col("window_date") > F.lit(newest - timedelta(days=RECENT_DAYS))
+        periods = {"month": recent, "before": ~recent & (F.col("granularity") == "1 day")}
+        for name, period in periods.items():
+            if name not in self._rows:
+                self._rows[name] = _read(windows.where(period))
+        return list(self._rows.values())
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Windows that a page has read, by period: with which newest date, and of which version of the table."""
-
-    newest: date
-    version: int
-    rows: Mapping[str, pd.DataFrame]
-
-    @property
-    def written(self) -> Column:
-        """When the last of them was written."""
-        times = [int(some["updated_micros"].max()) for some in self.rows.values() if len(some)]
-        return F.timestamp_micros(F.lit(max(times, default=0)))
-
-
-_KEPT: dict[tuple[str, str], _Kept] = {}
-"""By table and what is read of it, for the next page of this process."""
-
-
-def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS) -> pd.DataFrame:
+def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS, drawn: Drawn | None = None) -> pd.DataFrame:
     """The rows of ``profile_metrics`` that something is drawn of, with ``window_start`` and ``window_end``.
 
     Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows, as in
@@ -80,18 +93,19 @@ def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS) -> p
         spark: Session.
         config: Settings.
         needs: Which measures; the page's are ``metrics.dashboard.charts.NEEDS``.
+        drawn: What the page before has read, by this process; None: everything is read.
     """
     import pandas as pd
 
     windows = read_table(spark, PROFILE_METRICS, config.output)
     # Without a condition, Delta answers this from its log.
     newest = windows.agg(F.max("window_date")).collect()[0][0] or datetime.now(UTC).date()
-    drawn = F.lit(False)
+    wanted = F.lit(False)
     for granularity, names in needs.items():
-        drawn = drawn | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
-    windows = windows.where(drawn & F.col("slice_key").isNull())
+        wanted = wanted | ((F.col("granularity") == granularity) & F.col("column_name").isin(*names))
+    windows = windows.where(wanted & F.col("slice_key").isNull())
     live = F.col("window_date") > F.lit(newest - timedelta(days=LIVE_DAYS))
-    found = [_read(windows.where(live)), *_kept(spark, config, windows.where(~live), newest, needs)]
+    found = [_read(windows.where(live)), *(drawn or Drawn()).read(windows.where(~live), newest, needs)]
     rows = pd.concat([some for some in found if len(some)] or found[:1], ignore_index=True)
     # The rule of current_metrics; for a month of minutes Spark takes two seconds longer (tests/jobs/test_dashboard.py).
     last = rows.sort_values(["window_start", "updated_micros", "count"]).drop_duplicates(list(MEASURE), keep="last")
@@ -110,34 +124,3 @@ def _read(windows: DataFrame) -> pd.DataFrame:
         "scorer_fingerprint",
         F.unix_micros("updated_at").alias("updated_micros"),
     ).toPandas()
-
-
-def _kept(spark: SparkSession, config: Config, windows: DataFrame, newest: date, needs: Needs) -> list[pd.DataFrame]:
-    """Windows of days gone by: a period's are read again only where one was written or may have been removed since.
-
-    What was written is found without reading them all: the files' statistics have ``updated_at``.
-    """
-    recent = F.col("window_date") > F.lit(newest - timedelta(days=RECENT_DAYS))
-    periods = {"month": recent, "before": ~recent & (F.col("granularity") == "1 day")}
-    table = identifier(PROFILE_METRICS, config.output)
-    # Asked before the rows are read: what comes in between is found by the next page.
-    commits = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {HISTORY}").collect()  # newest first
-    key = (table, repr(needs))
-    known, again = _KEPT.get(key), dict.fromkeys(periods, True)
-    if known is not None and known.newest == newest and not _may_have_lost_rows(commits, known.version):
-        later = windows.where(F.col("updated_at") > known.written)
-        again = later.agg(*(F.bool_or(period).alias(name) for name, period in periods.items())).collect()[0].asDict()
-    rows = {
-        name: _read(windows.where(period)) if known is None or again[name] else known.rows[name]
-        for name, period in periods.items()
-    }
-    _KEPT[key] = _Kept(newest, commits[0]["version"], rows)
-    return list(rows.values())
-
-
-def _may_have_lost_rows(commits: Sequence[Row], version: int) -> bool:
-    """Whether a commit after that version removed rows; also where the newest commits, which are given, begin later."""
-    later = [commit for commit in commits if commit["version"] > version]
-    removed = [(commit["operationMetrics"] or {}).get("numTargetRowsDeleted", "0") != "0" for commit in later]
-    other = [commit["operation"] not in LEAVES_ROWS for commit in later]
-    return any(removed) or any(other) or commits[-1]["version"] > version + 1

@@ -6,36 +6,36 @@ from typing import TYPE_CHECKING
 
 from jobs.command.log import LOG
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, is_begun
-from jobs.store.locks import Locks, step
-from jobs.store.tables import identifier, read_table, set_table_properties, table_properties
+from jobs.store.locks import Unlocked
+from jobs.store.tables import read_table, set_table_properties, table_properties
 from jobs.windows.query import threshold_of
 from jobs.windows.recompute import recompute_all
 from schemas.config import Config, duration_seconds
+from schemas.measures import measures_mark
 from schemas.profile_metrics import PROFILE_METRICS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 GRANULARITIES, THRESHOLD = "inference_metrics.granularities", "inference_metrics.toxicity_threshold"
+MEASURED = "inference_metrics.measures"
 """Table properties that say which settings the windows were made by."""
 
 CUT_OFF = "unknown (a recomputation was cut off)"
 """What they say while windows are recomputed for other settings."""
 
-_FOLLOWED: dict[str, dict[str, str]] = {}
-"""Of tables that this process has looked at, what they say; a look costs half a second."""
 
-
-def follow_settings(spark: SparkSession, config: Config, locks: Locks | None) -> None:
+def follow_settings(spark: SparkSession, config: Config, locks: Unlocked) -> None:
     """Recompute all windows where they were made by other settings or with another checkpoint, and note the settings.
 
     A checkpoint of its own has not met what happened to rows since the windows were made: which were re-scored.
     """
     lengths = sorted(config.granularities, key=duration_seconds)
-    wanted = {GRANULARITIES: ", ".join(lengths), THRESHOLD: threshold_of(config)}
-    name = identifier(PROFILE_METRICS, config.output)
-    if _FOLLOWED.get(name) == wanted:
-        return
+    wanted = {GRANULARITIES: ", ".join(lengths), THRESHOLD: threshold_of(config), MEASURED: measures_mark()}
+    locks.remembered(f"made by {wanted}", lambda: _follow(spark, config, locks, wanted))
+
+
+def _follow(spark: SparkSession, config: Config, locks: Unlocked, wanted: dict[str, str]) -> None:
     properties = table_properties(spark, PROFILE_METRICS, config.output)
     had = {key: value for key, value in properties.items() if key in wanted}
     changes = [
@@ -51,11 +51,9 @@ def follow_settings(spark: SparkSession, config: Config, locks: Locks | None) ->
     elif begun and not had:  # made by a program that did not note them, or their table is new
         reason = "it is not known by which settings the windows were made"
     if reason or changes:
-        _FOLLOWED.pop(name, None)
-        with step(locks, PROFILE_METRICS.name):
+        with locks.step(PROFILE_METRICS.name):
             if reason:
                 LOG.warning("%s: all windows whose rows are there are recomputed", reason)
                 set_table_properties(spark, PROFILE_METRICS, config.output, dict.fromkeys(wanted, CUT_OFF))
                 recompute_all(spark, config, locks)
             set_table_properties(spark, PROFILE_METRICS, config.output, wanted)
-    _FOLLOWED[name] = wanted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from jobs.store.locks import Locks, step
+from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import read_table, set_rows
 from schemas.batches import BATCHES, LATENESS
 from schemas.config import Config
@@ -49,7 +49,7 @@ def settling_time(spark: SparkSession, config: Config) -> timedelta:
 def settle_windows(
     spark: SparkSession,
     config: Config,
-    locks: Locks | None = None,
+    locks: Unlocked = UNLOCKED,
     *,
     now: datetime | None = None,
     everything: bool = False,
@@ -69,5 +69,5 @@ def settle_windows(
         wanted = wanted & (F.col("window_date") >= F.lit(until.date() - timedelta(days=2)))
     # Looking is cheaper than an UPDATE that finds nothing.
     if not read_table(spark, PROFILE_METRICS, config.output).where(wanted).isEmpty():
-        with step(locks, PROFILE_METRICS.name):
+        with locks.step(PROFILE_METRICS.name):
             set_rows(spark, PROFILE_METRICS, config.output, wanted, {"is_settled": F.lit(True)})

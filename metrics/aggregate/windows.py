@@ -1,8 +1,8 @@
-"""Statistics of ``scores`` by window, endpoint, model and version, in the long form of ``profile_metrics``."""
+"""Windows of ``scores`` in Spark: which rows fall into which, and their statistics in bulk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING
@@ -10,55 +10,67 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from metrics.aggregate.measures import CORPUS_PERPLEXITY, measures
+from metrics.aggregate.ranges import window_start
+from metrics.aggregate.rows import ROW_COLUMNS
 from schemas.config import duration_seconds
-from schemas.profile_metrics import ALL_VERSIONS, QUANTILES
+from schemas.profile_metrics import PROFILE_METRICS, STATISTICS
 
 if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
     from pyspark.sql import Column, DataFrame
 
 GROUP = ("granularity", "start", "endpoint_name", "model_name")
 """What identifies a window that a row touches; all versions of its model are recomputed together."""
 
+UNIT = ("unit_start", "endpoint_name", "model_name")
+"""What identifies the rows that windows are computed of together."""
 
-def with_windows(rows: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
-    """Each row once per granularity, with ``granularity``, ``start`` and ``end`` of its window.
+KEYS = (*GROUP, "end", "model_version", "slice_key", "slice_value", "column_name", "scorer_fingerprint")
 
-    Windows are half-open, tumbling, and aligned to the UTC day.
+SERIES = ("endpoint_name", "model_name", "model_version", "slice_key", "slice_value", "scorer_fingerprint")
+"""What is never merged, beside ``column_name``."""
+
+STATISTICS_DDL = ", ".join(f"{c.name} {c.type}" for c in PROFILE_METRICS.columns if c.name in STATISTICS)
+
+HOUR, DAY = 3600, 86400
+
+
+def with_unit(rows: DataFrame, seconds: int, *, time: str = "request_time") -> DataFrame:
+    """Rows with ``unit_start``: begin of the hour or day (of so many seconds) that ``time`` falls into, as epoch."""
+    return rows.withColumn("unit_start", window_start(F.unix_seconds(time), seconds))
+
+
+def touched_units(changes: DataFrame, seconds: int) -> DataFrame:
+    """The distinct hours (or days) of models (``UNIT``) that new or changed rows fall into."""
+    return with_unit(changes, seconds).select(*UNIT).distinct()
+
+
+def in_units(rows: DataFrame, units: DataFrame, *, how: str = "left_semi") -> DataFrame:
+    """Rows of ``with_unit`` whose unit is among ``units``, or with left_anti is not; NULL names equal each other."""
+    return rows.alias("l").join(units.alias("r"), _same(UNIT), how)
+
+
+def _same(names: Sequence[str]) -> Column:
+    return reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in names))
+
+
+def with_gone(figures: DataFrame, stored: DataFrame) -> DataFrame:
+    """Figures with ``gone``, and the keys of stored windows that no row falls into any more.
+
+    Args:
+        figures: ``STATISTICS``.
+        stored: ``KEYS`` of windows as they are stored.
     """
-    epoch = F.unix_seconds("request_time")
-
-    def window(granularity: str) -> Column:
-        length = duration_seconds(granularity)
-        start = window_start(epoch, length)
-        return F.struct(
-            F.lit(granularity).alias("granularity"),
-            F.timestamp_seconds(start).alias("start"),
-            F.timestamp_seconds(start + length).alias("end"),
-        )
-
-    windows = F.array(*(window(granularity) for granularity in granularities))
-    return rows.select("*", F.inline(windows))
-
-
-def window_start(epoch: Column, seconds: int) -> Column:
-    """Begin of the window of so many seconds that a time falls into; both in seconds of the UTC epoch."""
-    return F.floor(epoch / seconds).cast("bigint") * seconds
-
-
-def touched_windows(changes: DataFrame, *, granularities: Sequence[str]) -> DataFrame:
-    """The distinct windows (``GROUP``) that new or changed rows fall into."""
-    return with_windows(changes, granularities=granularities).select(*GROUP).distinct()
-
-
-def in_windows(rows: DataFrame, windows: DataFrame, *, how: str = "left_semi") -> DataFrame:
-    """The rows whose window (``GROUP``) is among ``windows``, or with left_anti is not; NULL names equal each other."""
-    same = reduce(and_, (F.col(f"l.{name}").eqNullSafe(F.col(f"r.{name}")) for name in GROUP))
-    return rows.alias("l").join(windows.alias("r"), same, how)
+    keyed = figures.withColumns({"start": F.col("window.start"), "end": F.col("window.end")})
+    gone = stored.select(*KEYS).alias("l").join(keyed.select(*KEYS).alias("r"), _same(KEYS), "left_anti")
+    gone = gone.withColumns(
+        {"window": F.struct("start", "end"), "window_date": F.to_date("start"), "gone": F.lit(True)}
+    ).drop("start", "end")
+    return figures.withColumn("gone", F.lit(False)).unionByName(gone, allowMissingColumns=True)
 
 
 def with_lost(windows: DataFrame) -> DataFrame:
-    """Adds ``lost`` to windows as of ``aggregate_windows``: gone, and no row of their version has their scorer now.
+    """Adds ``lost`` to windows as of ``with_gone``: gone, and no row of their version has their scorer now.
 
     All versions together are a version of their own here.
     """
@@ -77,129 +89,85 @@ def holding(windows: DataFrame, rows: DataFrame) -> DataFrame:
     return joined.select("granularity", "window.start").distinct()
 
 
-KEYS = (*GROUP, "end", "model_version", "slice_key", "slice_value", "column_name", "scorer_fingerprint")
-
-WHOLE_ONLY_SECONDS = 60
-"""Windows of up to this length are of all rows only, not of slices."""
-
-
-def _with_slices(rows: DataFrame) -> DataFrame:
-    """Each row once for the whole, and once per slicing expression with ``slice_key`` and ``slice_value``."""
-    whole = "named_struct('slice_key', CAST(NULL AS string), 'slice_value', CAST(NULL AS string))"
-    slices = f"""inline(concat(array({whole}), CASE
-        WHEN slices IS NULL OR unix_seconds(`end`) - unix_seconds(`start`) <= {WHOLE_ONLY_SECONDS} THEN array()
-        ELSE transform(map_entries(slices), e -> named_struct('slice_key', e.key, 'slice_value', e.value))
-    END))"""
-    return rows.select("*", F.expr(slices))
-
-
-def aggregate_windows(rows: DataFrame, *, toxicity_threshold: float, stored: DataFrame | None = None) -> DataFrame:
-    """Statistics of rows that ``with_windows`` put into windows.
+def aggregate_windows(rows: DataFrame, *, granularities: Sequence[str], toxicity_threshold: float) -> DataFrame:
+    """``window_statistics`` of many rows, by executors: those of an hour (or of a day) and a model together.
 
     Args:
-        rows: Rows of ``scores`` with ``granularity``, ``start``, ``end``.
+        rows: Rows of ``scores``.
+        granularities: Lengths of windows.
         toxicity_threshold: From this probability on a text counts as toxic.
-        stored: ``KEYS`` of windows as they are stored; those that no row falls into any more come back ``gone``.
 
     Returns:
-        ``profile_metrics`` but for its bookkeeping columns (revision, is_settled, updated_at), and ``gone``. Weights
-        are 1 / sampling_fraction; one that is NULL or not above 0 weighs 1. Those of scorers' measures are
-        divided by sample_rate, too.
+        ``STATISTICS``.
     """
-    # Requests logged at 10 % stand for ten: Horvitz-Thompson weights.
-    weight = F.coalesce(1 / F.when(F.col("sampling_fraction") > 0, F.col("sampling_fraction")), F.lit(1.0))
-    # A scored request stands for those of its like that were not.
-    left_out = F.coalesce(F.when(F.col("status_code") == 200, F.col("sample_rate")), F.lit(1.0))
-    versions = F.array_distinct(F.array(F.col("model_version"), F.lit(ALL_VERSIONS)))  # a log may name a version *
-    window, slices = (*GROUP, "end"), ("slice_key", "slice_value")
-    long = (
-        _with_slices(rows)
-        .withColumns({"w": weight, "sampled": left_out, "m": F.expr(measures(toxicity_threshold=toxicity_threshold))})
-        .select(*window, *slices, F.explode(versions).alias("model_version"), "w", "sampled", "m")
-        .select(*window, *slices, "model_version", "w", "sampled", F.inline("m"), F.lit(True).alias("real"))
-        .withColumn(
-            "w", F.when(F.col("scorer_fingerprint").isNull(), F.col("w")).otherwise(F.col("w") / F.col("sampled"))
-        )
-    )
-    if stored is not None:
-        # Stored keys take part as rows without a value, so that one aggregation also finds the keys that are gone.
-        long = long.unionByName(stored.select(*KEYS, F.lit(False).alias("real")), allowMissingColumns=True)
-    x, w = F.col("value"), F.when(F.col("value").isNotNull(), F.col("w"))
+    of_unit: dict[int, list[str]] = {}
+    for granularity in granularities:
+        of_unit.setdefault(unit_seconds(granularity), []).append(granularity)
+
+    def aggregate(table: pa.Table) -> pa.Table:
+        from metrics.aggregate.statistics import window_statistics
+
+        lengths = of_unit[table.column("unit")[0].as_py()]
+        return window_statistics(table, granularities=lengths, toxicity_threshold=toxicity_threshold)
+
+    epoch = F.unix_seconds("request_time")
+    units = [F.struct(F.lit(one).alias("unit"), window_start(epoch, one).alias("unit_start")) for one in of_unit]
     return (
-        long.groupBy(*KEYS)
-        .agg(
-            (~F.bool_or("real")).alias("gone"),
-            F.count("value").alias("count"),
-            F.count_if(x.isNull() & F.col("real")).alias("num_nulls"),
-            F.avg("value").alias("avg"),
-            F.stddev_samp("value").alias("stddev"),
-            F.min("value").alias("min"),
-            F.max("value").alias("max"),
-            F.sum("value").alias("sum"),
-            F.sum(w).alias("weighted_count"),
-            F.sum(w * x).alias("sum_wx"),
-            F.sum(w * w).alias("sum_w2"),
-            F.sum(w * w * x).alias("sum_w2x"),
-            F.sum(w * w * x * x).alias("sum_w2x2"),
-            F.sum("tokens").alias("tokens"),
-            F.sum(w * F.col("tokens")).alias("weighted_tokens"),
-            F.expr("kll_sketch_agg_double(value)").alias("sketch"),
-        )
-        .transform(_profile_columns)
+        rows.select(*(name for name in ROW_COLUMNS if name in rows.columns), F.inline(F.array(*units)))
+        .groupBy("unit", *UNIT)
+        .applyInArrow(aggregate, STATISTICS_DDL)
     )
 
 
-SKETCH_QUANTILES = f"kll_sketch_get_quantile_double(sketch, array({', '.join(f'{rank:.2f}D' for rank in QUANTILES)}))"
-"""SQL: the sketch's values at QUANTILES; an error where the sketch is empty."""
+def unit_seconds(granularity: str) -> int:
+    """Seconds of the rows that windows of a length are computed of together: an hour where it divides one, or a day."""
+    return DAY if HOUR % duration_seconds(granularity) else HOUR
 
 
-def quantile_columns() -> tuple[Column, Column]:
-    """``median`` and ``quantiles`` of rows with ``q`` (SKETCH_QUANTILES, or NULL), ``min`` and ``max``.
+def merged_windows(parts: DataFrame, granularity: str) -> DataFrame:
+    """``long_windows`` of many windows, by executors.
 
-    The first and the last quantile are exact.
+    Args:
+        parts: Rows of ``profile_metrics`` of one length.
+        granularity: Length of the long windows.
+
+    Returns:
+        ``STATISTICS``.
     """
-    inner = F.slice("q", 2, len(QUANTILES) - 2)
-    quantiles = F.when(F.col("q").isNotNull(), F.concat(F.array("min"), inner, F.array("max")))
-    return F.col("q")[QUANTILES.index(0.5)].alias("median"), quantiles.alias("quantiles")
+
+    def merge(table: pa.Table) -> pa.Table:
+        from metrics.aggregate.merging import long_windows
+
+        return long_windows(table, granularity)
+
+    return _by_series(parts, merge, STATISTICS_DDL, duration_seconds(granularity))
 
 
-def _profile_columns(groups: DataFrame) -> DataFrame:
-    corpus = F.col("column_name") == CORPUS_PERPLEXITY
-    # Of a ratio of sums only the ratio means anything; response_nll and response_scored_tokens hold the sums.
-    own = ~corpus & (F.col("count") > 0)
-    # An empty sketch has no quantiles, and asking for them is an error.
-    groups = groups.withColumn("q", F.when(own, F.expr(SKETCH_QUANTILES)))
+def merged_range(windows: DataFrame, *, seconds: int | None = None, begin: int = 0) -> DataFrame:
+    """``merge_windows`` of many windows, by executors; their length is NULL.
 
-    def plain(name: str) -> Column:
-        return F.when(own, F.col(name)).alias(name)
+    Args:
+        windows: Rows of ``profile_metrics``, none of which overlap.
+        seconds: Merge into periods of this length; None for one over all.
+        begin: Where one of the periods begins, in epoch seconds.
+    """
 
-    return groups.select(
-        F.struct("start", "end").alias("window"),
-        F.to_date("start").alias("window_date"),
-        "granularity",
-        "endpoint_name",
-        "model_name",
-        "model_version",
-        "slice_key",
-        "slice_value",
-        "column_name",
-        "count",
-        "num_nulls",
-        F.when(corpus, F.exp(F.col("sum") / F.col("tokens"))).otherwise(F.col("avg")).alias("avg"),
-        plain("stddev"),
-        plain("min"),
-        plain("max"),
-        *quantile_columns(),
-        plain("sum"),
-        F.coalesce("weighted_count", F.lit(0.0)).alias("weighted_count"),
-        F.when(corpus, F.exp(F.col("sum_wx") / F.col("weighted_tokens")))
-        .otherwise(F.col("sum_wx") / F.col("weighted_count"))
-        .alias("weighted_avg"),
-        plain("sum_wx"),
-        plain("sum_w2"),
-        plain("sum_w2x"),
-        plain("sum_w2x2"),
-        plain("sketch"),
-        "scorer_fingerprint",
-        "gone",
+    def merge(table: pa.Table) -> pa.Table:
+        from metrics.aggregate.merging import merge_windows
+
+        return merge_windows(table, seconds=seconds, begin=begin)
+
+    ddl = f"since timestamp, until timestamp, {STATISTICS_DDL.partition('window_date date, ')[2]}"
+    return _by_series(windows, merge, ddl, None)
+
+
+def _by_series(windows: DataFrame, merge: Callable[[pa.Table], pa.Table], ddl: str, seconds: int | None) -> DataFrame:
+    """Windows of one model, version and slice together; where they are merged into windows, of one of these."""
+    start = F.unix_seconds("window.start")
+    piece = F.lit(0).cast("bigint") if seconds is None else window_start(start, seconds)
+    columns = [name for name in STATISTICS if name in windows.columns]
+    return (
+        windows.select(*columns, piece.alias("piece"))
+        .groupBy("piece", "endpoint_name", "model_name", "model_version", "slice_key", "slice_value")
+        .applyInArrow(merge, ddl)
     )

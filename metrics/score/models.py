@@ -251,6 +251,16 @@ def _load(kind: Any, files: ModelFiles) -> Any:
     return model
 
 
+def body_of(model: Any) -> Any:
+    """The model without its head.
+
+    ``base_model``, but for Gemma 3 in transformers 4.57, where that is the whole model: it is looked for under a name
+    that is not there (``base_model_prefix``).
+    """
+    body = model.base_model
+    return model.get_decoder() if body is model else body
+
+
 def place(model: Any, device: str, dtype: str) -> Any:
     """The model on its device, in the type that it computes with.
 
@@ -271,7 +281,7 @@ def place(model: Any, device: str, dtype: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         quantize: Any = torch.ao.quantization.quantize_dynamic
-        quantize(model.base_model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+        quantize(body_of(model), {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return model
 
 
@@ -326,7 +336,7 @@ def context_size(model: Any, tokenizer: Any) -> int:
         tokenizer.model_max_length,
     ]
     # RoBERTa and its like count positions from padding_idx + 1, so that their table is longer than the context.
-    for name, module in model.base_model.named_modules():
+    for name, module in body_of(model).named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             first = 0 if module.padding_idx is None else module.padding_idx + 1
             sizes.append(module.num_embeddings - first)

@@ -1,191 +1,35 @@
 """Packed forward passes: texts one after another in one sequence, so that no token is padding.
 
-Attention works text by text (a block-diagonal matrix, of which only the blocks are computed), positions start anew at
-each text, and all else in a transformer works token by token anyway. The attention function is registered with
-``transformers`` (``AttentionInterface``), so that this holds for every architecture that calls it. Those that don't
-(ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``) and get padded
-batches.
+Attention works text by text (a block-diagonal matrix, of which only the blocks are computed: ``attention.py``),
+positions start anew at each text, and all else in a transformer works token by token anyway. Architectures that this is
+not true of (ALiBi, recurrence, positions of their own) are found out when a model is loaded (``Body.choose``) and get
+padded batches.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, groupby
-from typing import Any, TypeVar, cast
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
-from transformers import AttentionInterface
 
+from metrics.score.attention import PACKED, WAYS, CantPackError, Layout, Way, asked, placed, within
 from metrics.score.batching import token_batches
-from metrics.score.models import token_budget
+from metrics.score.models import body_of, token_budget
 
 LOG = logging.getLogger("inference_metrics")
 
 R = TypeVar("R")
 
-PACKED = "inference_metrics_packed"
-"""Name of the attention function in ``transformers``."""
+Score = Callable[[list[list[int]], bool], torch.Tensor]
+"""``score(rows, mixed)``: numbers, in order, that a model gives to some texts; ``mixed`` as in ``Body.run``."""
 
 PROBE = ("How long are files kept?", "Thanks", "How long are nodes kept?", "Seven days, unless somebody set it.")
 """Texts of unlike and of like lengths, with which a model is tried when it is loaded: few, as each worker does it."""
-
-_WITHOUT_EFFECT = {
-    "cache_position",
-    "output_attentions",
-    "output_hidden_states",
-    "position_embeddings",
-    "position_ids",
-    "return_dict",
-    "use_cache",
-}
-"""Arguments of an attention function that don't change attention. An unknown one might: then nothing is packed."""
-
-
-class CantPackError(Exception):
-    """The architecture asks attention for something that packed attention does not do."""
-
-
-@dataclass
-class Layout:
-    """Where each text of a packed sequence is.
-
-    Args:
-        lengths: Tokens per text, in order.
-        device: Device of the sequence.
-    """
-
-    lengths: Sequence[int]
-    device: torch.device
-    used: bool = False
-    """Whether an attention layer asked."""
-    windowed: bool = False
-    """Whether an attention layer asked for a sliding window."""
-    runs: list[tuple[int, int, int]] = field(init=False)
-    """(start, texts, tokens of each) of neighbours of equal length, which attention takes in one call."""
-    starts: torch.Tensor = field(init=False)
-    """(texts + 1,) int32: cumulative lengths, from 0."""
-
-    def __post_init__(self) -> None:
-        self.runs = []
-        start = 0
-        for length, equal in groupby(self.lengths):
-            count = sum(1 for _ in equal)
-            self.runs.append((start, count, length))
-            start += count * length
-        cumulative = torch.tensor([0, *self.lengths]).cumsum(0)
-        self.starts = cumulative.to(self.device, torch.int32)
-
-    @property
-    def positions(self) -> torch.Tensor:
-        """(1, tokens): each token's position in its text."""
-        parts = [torch.arange(length).repeat(count) for _, count, length in self.runs]
-        return torch.cat(parts)[None, :].to(self.device)
-
-
-_LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)
-
-
-def packed_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float | None = None,
-    dropout: float = 0.0,  # noqa: ARG001  # of the protocol; scoring is evaluation
-    is_causal: bool | None = None,
-    sliding_window: int | None = None,
-    **others: Any,
-) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention within each text of the packed sequence; an attention function of transformers.
-
-    Args:
-        module: The attention layer; its ``is_causal`` decides where the argument is None.
-        query: (1, heads, tokens, size).
-        key: (1, heads or a divisor of it, tokens, size).
-        value: As ``key``.
-        attention_mask: None.
-        scaling: Factor of the scores; None for 1/√size.
-        dropout: Not used: scoring is evaluation.
-        is_causal: Whether a token sees only those before it.
-        sliding_window: Tokens that a token sees, itself the last; None for all. Causal attention only.
-        others: Arguments without effect.
-
-    Returns:
-        (1, tokens, heads, size), and None for the weights.
-
-    Raises:
-        CantPackError: An argument has an effect that is not known here, or there is no packed sequence.
-    """
-    layout = _LAYOUT.get()
-    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
-    if layout is None or attention_mask is not None or unknown or (sliding_window is not None and not causal):
-        raise CantPackError(", ".join(unknown) or "mask or window")
-    if query.shape[0] != 1 or query.shape[2] != sum(layout.lengths):
-        raise CantPackError("shape")
-    layout.used = True
-    layout.windowed |= sliding_window is not None
-    grouped = key.shape[1] != query.shape[1]
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, size)
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (varlen_attn := _varlen_attention()):
-        longest = max(layout.lengths)
-        window = ((sliding_window - 1) if sliding_window else -1, 0 if causal else -1)
-        if grouped:
-            k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for tensor in (k, v))
-        mixed = varlen_attn(
-            q.contiguous(),
-            k.contiguous(),
-            v.contiguous(),
-            layout.starts,
-            layout.starts,
-            longest,
-            longest,
-            scale=scaling,
-            window_size=window,
-        )
-        return cast("torch.Tensor", mixed)[None], None
-    out = torch.empty_like(q)
-    for start, texts, length in layout.runs:
-        end = start + texts * length
-        q_, k_, v_ = (t[start:end].view(texts, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-        mask = None
-        if sliding_window is not None and length > sliding_window:
-            i = torch.arange(length, device=q.device)
-            mask = (i[None, :] <= i[:, None]) & (i[None, :] > i[:, None] - sliding_window)
-        mixed = F.scaled_dot_product_attention(
-            q_,
-            k_,
-            v_,
-            attn_mask=mask,
-            scale=scaling,
-            is_causal=causal and mask is None and length > 1,
-            enable_gqa=grouped,
-        )
-        out[start:end] = mixed.transpose(1, 2).reshape(texts * length, *q.shape[1:])
-    return out[None], None
-
-
-@lru_cache(maxsize=1)
-def _varlen_attention() -> Any:
-    """Attention over texts of unlike lengths in one call; None where torch has not that, or not all of it."""
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    needed = {"scale", "window_size"}  # from torch 2.11 on
-    return varlen_attn if needed <= set(inspect.signature(varlen_attn).parameters) else None
-
-
-AttentionInterface.register(PACKED, packed_attention)
 
 
 @dataclass
@@ -193,7 +37,7 @@ class Body:
     """A transformer without its head, and how it is run over many texts.
 
     Args:
-        model: A model of transformers with a head; its ``base_model`` is the body.
+        model: A model of transformers with a head; ``body_of`` it is the body.
         padding: Token that fills up padded batches.
         masked: Whether padding has to be hidden. Causal attention, to the left of it, never sees it.
     """
@@ -203,6 +47,8 @@ class Body:
     masked: bool
     single: bool = False
     """Whether even padding changes scores, so that each text has a pass of its own (set by ``choose``)."""
+    way: Way | None = None
+    """How packed attention gets into the model; None where texts are padded (set by ``choose``)."""
     budget: int = field(init=False)
     """Tokens per pass."""
 
@@ -212,7 +58,7 @@ class Body:
     @property
     def packed(self) -> bool:
         """Whether texts are packed (else padded)."""
-        return self._attention == PACKED
+        return self.way is not None
 
     @property
     def _attention(self) -> str:
@@ -221,7 +67,7 @@ class Body:
     @property
     def first_position(self) -> int:
         """Position of a text's first token: RoBERTa's table begins with its padding id."""
-        embeddings = getattr(self.model.base_model, "embeddings", None)
+        embeddings = getattr(body_of(self.model), "embeddings", None)
         offset = getattr(embeddings, "padding_idx", None)
         return 0 if offset is None else int(offset) + 1
 
@@ -235,8 +81,8 @@ class Body:
         Returns:
             The body's output, and the last hidden states of all tokens of all texts, (tokens, size).
         """
-        body, device = self.model.base_model, self.model.device
-        if not self.packed:
+        body, device = body_of(self.model), self.model.device
+        if self.way is None:
             ids, real = self.padded(rows)
             output = body(input_ids=ids, **({"attention_mask": real.long()} if self.masked else {}))
             return output, output.last_hidden_state[real]
@@ -244,11 +90,8 @@ class Body:
         layout = Layout([sum(lengths)] if mixed else lengths, device)
         positions = Layout(lengths, device).positions if mixed else layout.positions
         ids = self._checked(flat(rows)[None, :])
-        token = _LAYOUT.set(layout)
-        try:
-            output = body(input_ids=ids, position_ids=positions + self.first_position)
-        finally:
-            _LAYOUT.reset(token)
+        with within(layout), self.way(body), placed(body, positions + self.first_position) as given:
+            output = body(input_ids=ids, **given)
         if not layout.used or (_window(self.model.config) and not layout.windowed):
             raise CantPackError("attention does not ask, or not for its window")
         return output, output.last_hidden_state[0]
@@ -277,7 +120,7 @@ class Body:
         Returns:
             The model's ``logits``.
         """
-        body = self.model.base_model
+        body = body_of(self.model)
         parts = {name: value for name, value in output.items() if name not in ("last_hidden_state", "pooler_output")}
         parts["last_hidden_state"] = states
         if getattr(body, "pooler", None) is not None:
@@ -322,7 +165,7 @@ class Body:
         for batch in token_batches([lengths[at] for at in positions], budget=budget, packed=self.packed):
             yield [positions[at] for at in batch]
 
-    def choose(self, rows: list[list[int]], score: Callable[[list[list[int]], bool], torch.Tensor]) -> None:
+    def choose(self, rows: list[list[int]], score: Score) -> None:
         """Switch to packing if scores stay the same; else to padding if they stay the same; else to one at a time.
 
         "The same" is measured, not assumed: a batch may change scores by no more than a twentieth of what it changes
@@ -338,16 +181,31 @@ class Body:
             return
         with torch.inference_mode():
             alone = torch.cat([score([row], False) for row in rows])
-            try:
-                self.model.set_attn_implementation(PACKED)
-                error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
-                if self.packed and mistake > 0 and error <= mistake / 20:
-                    return
-            except Exception as why:  # whatever an architecture does that takes no packed sequence
-                LOG.debug("not packed: %s", type(why).__name__)
-            if self.packed:
+            if any(self._stays(way, before, rows, score, alone) for way in WAYS):
+                return
+            self.way = None
+            if self._attention != before:
                 self.model.set_attn_implementation(before)
             self.single = not torch.allclose(score(rows, False), alone, rtol=0.02, atol=0.02 * float(alone.std()))
+
+    def _stays(self, way: Way, before: str, rows: list[list[int]], score: Score, alone: torch.Tensor) -> bool:
+        """Whether scores stay the same if texts are packed in this way; it is set, and has to be undone if not.
+
+        Args:
+            way: The way to try.
+            before: Name of the model's own attention function.
+            rows: As for ``choose``.
+            score: As for ``choose``.
+            alone: Scores of each text by itself.
+        """
+        self.way = way
+        try:
+            self.model.set_attn_implementation(PACKED if way is asked else before)
+            error, mistake = (float((score(rows, mixed) - alone).abs().max()) for mixed in (False, True))
+        except Exception as why:  # whatever an architecture does that takes no packed sequence
+            LOG.debug("not packed: %s", type(why).__name__)
+            return False
+        return mistake > 0 and error <= mistake / 20
 
 
 def flat(rows: Sequence[Sequence[int]]) -> torch.Tensor:

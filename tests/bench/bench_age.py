@@ -96,14 +96,12 @@ def build(spark: SparkSession, config: Config, days: int, rows_per_day: int, mar
         some = min(BLOCK, first + 1)
         rows = generated_scores(spark, marks, first, some, rows_per_day)
         rows.repartition(some, "request_date").write.format("delta").mode("append").save(f"{output.path}/scores")
-    today = window_figures(spark, config, dates=[LAST.date()])
     now = F.lit(datetime.now(UTC))
     values = {"revision": F.lit(1), "is_settled": F.lit(True), "is_frozen": F.lit(None), "updated_at": now}
-    day = today.withColumns(values)
     target = f"{output.path}/{PROFILE_METRICS.name}"
-    day.select(*(F.col(c.name).cast(c.type) for c in PROFILE_METRICS.columns)).coalesce(1).write.format("delta").mode(
-        "append"
-    ).save(target)
+    with window_figures(spark, config, dates=[LAST.date()]) as today:
+        day = today.withColumns(values).select(*(F.col(c.name).cast(c.type) for c in PROFILE_METRICS.columns))
+        day.coalesce(1).write.format("delta").mode("append").save(target)
     written = read_table(spark, PROFILE_METRICS, output).where(F.col("window_date") == F.lit(LAST.date()))
     for first in range(days - 1, 0, -BLOCK):
         back = spark.range(max(1, first - BLOCK + 1), first + 1).withColumnRenamed("id", "back")

@@ -1,8 +1,7 @@
-"""What a page reads: windows of days gone by once, and again where one of them was written or removed."""
+"""What a page reads: windows of days gone by once, and again where one of them was written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
-from jobs.store.tables import create_table, delete_rows, insert_new, local_frame, merge, read_table, set_rows
-from jobs.windows.drawn import page_metrics
+from jobs.store.tables import create_table, delete_rows, insert_new, local_frame, read_table, set_rows
+from jobs.windows.drawn import Drawn, page_metrics
 from metrics.aggregate.current import current_metrics
 from metrics.dashboard.charts import NEEDS
 from schemas.config import Config, parse_config
@@ -54,9 +53,9 @@ def config(spark: SparkSession, tmp_path: Path) -> Config:
     return config
 
 
-def drawn(spark: SparkSession, config: Config) -> dict[date, float]:
+def shown(spark: SparkSession, config: Config, drawn: Drawn) -> dict[date, float]:
     """Sums of the day windows of a page."""
-    days = page_metrics(spark, config, NEEDS).query("granularity == '1 day'")
+    days = page_metrics(spark, config, NEEDS, drawn).query("granularity == '1 day'")
     return {start.date(): total for start, total in zip(days["window_start"], days["sum"], strict=True)}
 
 
@@ -77,62 +76,26 @@ def test_a_page_has_all_days_and_a_month_of_minutes_and_hours(spark: SparkSessio
     }
 
 
-def rewrite(spark: SparkSession, config: Config) -> None:
-    values = {"sum": F.lit(5.0), "revision": F.lit(2), "updated_at": F.lit(datetime.now(UTC))}
-    set_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO), values)
-
-
-def add(spark: SparkSession, config: Config) -> None:
-    insert(spark, config, window(LONG_AGO + timedelta(days=1), sum=2.0, updated_at=datetime.now(UTC)))
-
-
-def delete(spark: SparkSession, config: Config) -> None:
-    delete_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO))
-
-
-def delete_in_a_merge(spark: SparkSession, config: Config) -> None:
-    old = read_table(spark, PROFILE_METRICS, config.output).where(of(LONG_AGO))
-    merge(old, PROFILE_METRICS, config.output, dates=[LONG_AGO]).whenMatchedDelete().execute()
-
-
-def delete_long_before(spark: SparkSession, config: Config) -> None:
-    delete(spark, config)
-    for i in range(51):
-        spark.sql(f"ALTER TABLE delta.`{config.output.path}/profile_metrics` SET TBLPROPERTIES ('some' = '{i}')")
-
-
-@pytest.mark.parametrize(
-    ("change", "long_ago"),
-    [
-        (rewrite, {LONG_AGO: 5.0}),
-        (add, {LONG_AGO: 1.0, LONG_AGO + timedelta(days=1): 2.0}),
-        (delete, {}),
-        (delete_in_a_merge, {}),
-        pytest.param(delete_long_before, {}, marks=pytest.mark.long),
-    ],
-)
-def test_a_change_of_an_old_day_is_on_the_next_page(
-    spark: SparkSession, config: Config, change: Callable[[SparkSession, Config], None], long_ago: dict[date, float]
-) -> None:
-    assert drawn(spark, config) == {LONG_AGO: 1.0, NEWEST: 1.0}
-    change(spark, config)
-    assert drawn(spark, config) == {NEWEST: 1.0} | long_ago
-
-
 def test_days_gone_by_are_read_once(spark: SparkSession, config: Config) -> None:
+    """Again only where this process has written them; who else writes windows is refused by the hop's lock."""
     yesterday, before = NEWEST - timedelta(days=1), NEWEST - timedelta(days=2)
     insert(spark, config, window(yesterday), window(before))
-    assert drawn(spark, config) == dict.fromkeys((LONG_AGO, before, yesterday, NEWEST), 1.0)
-    # Nothing of ours writes a window and leaves updated_at as it is: that it is not seen shows what is read.
+    everything, drawn = (LONG_AGO, before, yesterday, NEWEST), Drawn()
+    assert shown(spark, config, drawn) == dict.fromkeys(everything, 1.0)
     set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"sum": F.lit(5.0)})
-    assert drawn(spark, config) == {LONG_AGO: 1.0, before: 1.0, yesterday: 5.0, NEWEST: 5.0}
-    # A window of the month that is written has the month read again.
-    values = {"sum": F.lit(6.0), "updated_at": F.lit(datetime.now(UTC))}
-    set_rows(spark, PROFILE_METRICS, config.output, of(before), values)
-    assert drawn(spark, config) == {LONG_AGO: 1.0, before: 6.0, yesterday: 5.0, NEWEST: 5.0}
-    # The month moves on.
+    drawn.written({NEWEST, yesterday})
+    assert shown(spark, config, drawn) == {LONG_AGO: 1.0, before: 1.0, yesterday: 5.0, NEWEST: 5.0}
+    drawn.written({before})
+    assert shown(spark, config, drawn) == {LONG_AGO: 1.0, before: 5.0, yesterday: 5.0, NEWEST: 5.0}
+    drawn.written({LONG_AGO})
+    assert shown(spark, config, drawn) == dict.fromkeys(everything, 5.0)
+    # What another day is newest of is read anew, and what may have been written anywhere.
+    set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"sum": F.lit(6.0)})
     insert(spark, config, window(NEWEST + timedelta(days=1)))
-    assert drawn(spark, config)[LONG_AGO] == 5.0
+    assert shown(spark, config, drawn) == {**dict.fromkeys(everything, 6.0), NEWEST + timedelta(days=1): 1.0}
+    delete_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO))
+    drawn.written(None)
+    assert LONG_AGO not in shown(spark, config, drawn)
 
 
 def test_of_several_scorers_the_newest_is_drawn(spark: SparkSession, config: Config) -> None:

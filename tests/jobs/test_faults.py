@@ -24,7 +24,7 @@ from jobs.scoring import batch
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
 from jobs.store.tables import read_table, table_properties
 from jobs.windows import recompute
-from jobs.windows.made_by import GRANULARITIES, THRESHOLD
+from jobs.windows.made_by import GRANULARITIES, MEASURED, THRESHOLD
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -215,7 +215,7 @@ def test_zones_and_summer_time(
         zones.setDefault(before)
         spark.conf.set("spark.sql.session.timeZone", "UTC")
     windows = read_table(spark, PROFILE_METRICS, config.output).where(
-        "column_name = 'requests' AND model_version = '*'"
+        "column_name = 'requests' AND model_version = '*' AND slice_key IS NULL"
     )
     found = {
         (one["granularity"], one["start"], one["window_date"]): one["count"]
@@ -291,7 +291,7 @@ def test_windows_of_unknown_settings(spark: SparkSession, monitored: Config, cap
     """As a program leaves them that did not note its settings."""
     windows = f"delta.`{monitored.output.path}/profile_metrics`"
     spark.sql(f"DELETE FROM {windows} WHERE granularity = '1 hour'")
-    keys = ", ".join(f"'{one}'" for one in (GRANULARITIES, THRESHOLD))
+    keys = ", ".join(f"'{one}'" for one in (GRANULARITIES, THRESHOLD, MEASURED))
     spark.sql(f"ALTER TABLE {windows} UNSET TBLPROPERTIES ({keys})")
     run(spark, monitored)
     assert "it is not known by which settings the windows were made" in caplog.text

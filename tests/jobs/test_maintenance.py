@@ -66,7 +66,7 @@ def monitored(begun: Config, tmp_path: Path) -> Config:
 
 def windows(spark: SparkSession, config: Config) -> pd.DataFrame:
     df = read_table(spark, PROFILE_METRICS, config.output).withColumn("start", F.col("window.start"))
-    frame: pd.DataFrame = df.where("column_name = 'requests'").toPandas()
+    frame: pd.DataFrame = df.where("column_name = 'requests' AND slice_key IS NULL").toPandas()
     columns = ["granularity", "start", "model_version", "count", "revision"]
     return frame[columns].sort_values(columns[:3], ignore_index=True)
 

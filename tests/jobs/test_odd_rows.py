@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from jobs.command.log import LOG
 from jobs.reconcile import reconcile
-from jobs.scoring import ledger
+from jobs.scoring.outcomes import Said
 from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -94,7 +94,6 @@ def said() -> Iterator[list[str]]:
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     LOG.addHandler(handler)
-    ledger._WARNED.discard("e")
     yield messages
     LOG.removeHandler(handler)
 
@@ -243,5 +242,8 @@ def test_an_unknown_entity_is_kept_and_warned_of_once(
     assert names == {("e", "e", None)}
     of_entity = [message for message in said if "source.served_entities" in message]
     assert of_entity == ["served entity e is not in source.served_entities: its model has the id as name"]
-    ledger._warn_of_entities(["e"])
-    assert len([message for message in said if "source.served_entities" in message]) == 1
+    driver = Said()
+    driver.of_entities(["e"])
+    driver.of_entities(["e", "f"])
+    again = [message for message in said if "source.served_entities" in message][1:]
+    assert [message.split()[2] for message in again] == ["e", "f"], "each once, by one driver"

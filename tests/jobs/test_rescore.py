@@ -20,12 +20,13 @@ from jobs.scoring.scorers import scorer_settings
 from jobs.scoring.spread import spread
 from jobs.store.checkpoints import AGGREGATE_WINDOWS
 from jobs.store.tables import read_table
-from jobs.windows import made_by, recompute
+from jobs.windows import recompute
 from jobs.windows.drawn import page_metrics
 from metrics.score.columns import COLUMNS
 from metrics.score.exchanges import load_scorers
 from metrics.score.models import pick_dtype
 from schemas.config import Config
+from schemas.measures import MEASURES
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORED_COLUMNS, SCORES
 from tests.spine import copy_of, run, table
@@ -51,8 +52,10 @@ def by_key(spark: SparkSession, config: Config) -> pd.DataFrame:
 
 def windows(spark: SparkSession, config: Config) -> dict[str, pd.DataFrame]:
     """Windows of response toxicity, by the scorer's label."""
-    rows = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'response_toxicity'").toPandas()
-    rows = pd.DataFrame(rows).drop(columns=["sketch", "quantiles", "median", "is_frozen"])
+    rows = read_table(spark, PROFILE_METRICS, config.output).where("column_name = 'response_toxicity'")
+    rows = pd.DataFrame(rows.where("slice_key IS NULL").toPandas()).drop(
+        columns=["sketch", "quantiles", "median", "is_frozen"]
+    )
     label = rows["scorer_fingerprint"].str.extract(r"label=(\w+)")[0]
     return {name: part.sort_values(["granularity", "start", "model_version"], ignore_index=True)
             for name, part in rows.assign(start=rows["window"].map(lambda w: w["start"])).groupby(label)}  # fmt: skip
@@ -82,7 +85,7 @@ def test_a_day_gets_another_scorer_and_keeps_the_windows_of_the_first(
 
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     frozen = table(spark, PROFILE_METRICS, config).query("is_frozen == True")
-    assert set(frozen["column_name"]) == {*COLUMNS["toxicity"], "prompt_toxic_rate", "response_toxic_rate"}
+    assert set(frozen["column_name"]) == {one.name for one in MEASURES if one.scorer in COLUMNS["toxicity"]}
     assert set(frozen["window_date"]) == {FIRST}
     windows_after = windows(spark, config)
     pd.testing.assert_frame_equal(windows_after["hate"], windows_before["hate"])
@@ -151,7 +154,9 @@ def test_a_window_is_frozen_while_no_row_has_its_scorer(spark: SparkSession, mon
     config = other_label(first)
 
     def of_first_day(label: str) -> list[Any]:
-        day = "granularity = '1 day' AND model_version = '*' AND column_name = 'response_toxicity'"
+        day = (
+            "granularity = '1 day' AND model_version = '*' AND column_name = 'response_toxicity' AND slice_key IS NULL"
+        )
         df = read_table(spark, PROFILE_METRICS, config.output).where(day).where(F.col("window_date") == F.lit(FIRST))
         found = df.where(F.col("scorer_fingerprint").contains(f"label={label} ")).collect()
         return [(one["count"], one["is_frozen"]) for one in found]
@@ -213,7 +218,6 @@ def test_a_day_is_scored_anew_before_its_windows_were_written(
     assert rescoring.rescore(spark, config, since=FIRST, until=FIRST).rows == 8
     if checkpoint == "is moved away":
         Path(config.checkpoint(AGGREGATE_WINDOWS)).rename(tmp_path / "away")
-        monkeypatch.setattr(made_by, "_FOLLOWED", {})
     aggregate_windows.start(spark, config, trigger="availableNow").awaitTermination()
     assert reconcile(spark, config).problems == []
     after = windows(spark, config)
@@ -321,6 +325,7 @@ def test_a_sample_is_scored_and_weighs_for_all(spark: SparkSession, sampled: Con
     assert set(scores.loc[left_out, "language"]) == {"en"}
 
     day = read_table(spark, PROFILE_METRICS, sampled.output).where("granularity = '1 day' AND model_version = '6'")
+    day = day.where("slice_key IS NULL")
     figures = {w["column_name"]: w for w in day.collect()}
     assert (figures["requests"]["count"], figures["requests"]["weighted_count"]) == (205, 205.0)
     taken = int((~left_out).sum()) - 5

@@ -15,7 +15,7 @@ from jobs import aggregate_windows, score_responses
 from jobs.command.log import LOG
 from jobs.forget import forget
 from jobs.reconcile import reconcile
-from jobs.scoring import batch, ledger
+from jobs.scoring import batch
 from jobs.scoring.rescoring import rescore
 from jobs.store.checkpoints import SCORE_RESPONSES
 from jobs.upkeep.retention import purge_scores
@@ -105,7 +105,6 @@ def begun(
     folder = tmp_path_factory.mktemp("shared")
     source = {"path": str(folder / "inference"), "max_files_per_trigger": 1}
     config = config_in(folder, language_model, classifier, source=source, **FULL)
-    ledger._SHARED.clear()
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]

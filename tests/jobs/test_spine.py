@@ -93,7 +93,7 @@ def test_quantiles_are_exact_on_few_values(spark: SparkSession, month: Config) -
     # A KLL sketch keeps all of its first 200 values.
     whole = read_table(spark, PROFILE_METRICS, month.output).where(
         "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' "
-        "AND column_name = 'execution_duration_ms'"
+        "AND column_name = 'execution_duration_ms' AND slice_key IS NULL"
     )
     (day,) = whole.collect()
     assert (day["min"], day["median"], day["max"]) == (100.0, 100.0, 200.0)
@@ -106,7 +106,7 @@ def test_a_late_row_corrects_its_windows(spark: SparkSession, month: Config) -> 
     #  minute   0  1 | 3 (late)         [0,5) held a and b, and is revised when the late row arrives
     window = read_table(spark, PROFILE_METRICS, month.output).where(
         "granularity = '5 minutes' AND window.start = '2026-04-01 00:00:00' AND model_version = '6' "
-        "AND column_name = 'requests'"
+        "AND column_name = 'requests' AND slice_key IS NULL"
     )
     (late,) = window.collect()
     assert (late["count"], late["sum"], late["revision"]) == (3, 3.0, 2)
@@ -114,7 +114,8 @@ def test_a_late_row_corrects_its_windows(spark: SparkSession, month: Config) -> 
 
 def test_sampled_rows_weigh_more(spark: SparkSession, month: Config) -> None:
     window = read_table(spark, PROFILE_METRICS, month.output).where(
-        "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' AND column_name = 'requests'"
+        "granularity = '1 day' AND window_date = '2026-04-01' AND model_version = '6' AND column_name = 'requests' "
+        "AND slice_key IS NULL"
     )
     (day,) = window.collect()
     assert (day["count"], day["weighted_count"]) == (4, 7.0)  # a, b, late weigh 1; c, logged at 25 %, weighs 4
@@ -280,7 +281,8 @@ def test_one_id_on_two_dates_is_two_rows_and_reported(spark: SparkSession, month
 
 
 def test_a_batched_call_that_failed_is_one_error(spark: SparkSession, odd: Config) -> None:
-    windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND model_version = '8'")
+    windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND slice_key IS NULL")
+    windows = windows.where("model_version = '8'")
     sums = {w["column_name"]: (w["sum"], w["count"]) for w in windows.collect()}
     assert (sums["requests"], sums["error_rate"]) == ((1.0, 3), (1.0, 1))
 
@@ -289,5 +291,5 @@ def test_a_version_with_the_name_of_all_counts_once(spark: SparkSession, odd: Co
     scores = table(spark, SCORES, odd)
     assert (scores["model_version"] == ALL_VERSIONS).sum() == 1
     windows = read_table(spark, PROFILE_METRICS, odd.output).where("granularity = '1 day' AND column_name = 'requests'")
-    (of_all,) = windows.where(F.col("model_version") == ALL_VERSIONS).collect()
+    (of_all,) = windows.where("slice_key IS NULL").where(F.col("model_version") == ALL_VERSIONS).collect()
     assert (of_all["count"], of_all["sum"]) == (len(scores), scores["request_id"].nunique())

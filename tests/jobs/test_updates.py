@@ -139,7 +139,8 @@ def test_windows_follow_an_update(spark: SparkSession, updated: Config) -> None:
     account = reconcile(spark, updated)
     assert (account.problems, account.rows["missing"]) == ([], 0)
     windows = table(spark, PROFILE_METRICS, updated)
-    day = windows[(windows["granularity"] == "1 day") & (windows["model_version"] == "*")].set_index("column_name")
+    whole = windows[windows["slice_key"].isna() & (windows["model_version"] == "*")]
+    day = whole[whole["granularity"] == "1 day"].set_index("column_name")
     assert day.loc["requests", "sum"] == 8
     assert day.loc["prompt_toxicity", "count"] == 10
 

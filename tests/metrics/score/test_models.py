@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from metrics.score.models import (
     MAX_CONTEXT,
+    body_of,
     context_size,
     find_model,
     find_tokenizer,
@@ -185,6 +186,19 @@ def test_context_is_what_the_model_has_positions_for(config: Any, size: int) -> 
     config.vocab_size = 40
     tokenizer = SimpleNamespace(model_max_length=10**30)
     assert context_size(AutoModelForSequenceClassification.from_config(config), tokenizer) == size
+
+
+def test_a_body_has_no_head() -> None:
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 8,
+    }
+    model = AutoModelForCausalLM.from_config(t.Gemma3TextConfig(vocab_size=40, **small))
+    assert body_of(model) is model.model
+    assert body_of(model.model) is model.model, "a model that has none is all body"
 
 
 def test_a_registered_model_scores_like_its_folder(language_model: Path, tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def rows_of(*lengths: int) -> list[list[int]]:
 
 
 ROWS = rows_of(100, 50, 50, 7, 2, 128)
+"""More tokens than a model has positions, so that a table that ends there is found."""
 
 
 def name(value: Any) -> str | None:
