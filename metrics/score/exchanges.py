@@ -13,7 +13,7 @@ from typing import Any
 from metrics.score.batching import Failed
 from metrics.score.columns import ScorerSettings
 from metrics.score.language import UNDETERMINED, detect_languages
-from metrics.score.loaded import Exchanges, Loaded, Machine, contained, per_text
+from metrics.score.loaded import ExchangeTexts, Loaded, Machine, contained, per_text
 from metrics.score.models import be_quiet, find_tokenizer, load_tokenizer, pick_device
 from metrics.score.reasons import EMPTY, MISSING, NOT_FINITE, NOT_SAMPLED, OUT_OF_RANGE
 from schemas.errors import ModelError
@@ -139,7 +139,7 @@ def score_exchanges(
     for one in all_scorers():
         if one.name in scorers.loaded:
             loaded = scorers.loaded[one.name]
-            exchanges = Exchanges(texts, languages, nothing if only is None or one.name in only else none)
+            exchanges = ExchangeTexts(texts, languages, nothing if only is None or one.name in only else none)
             found |= loaded.fill(loaded, one.columns, exchanges)
             columns |= {column.name: column for column in one.columns}
     inputs = [_contents(context) if count else [] for context, count in zip(contexts, count_tokens, strict=True)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from metrics.score.batching import Failed
 from metrics.score.language import language_mark
-from metrics.score.loaded import Exchanges, Loaded, Machine
+from metrics.score.loaded import ExchangeTexts, Loaded, Machine
 from metrics.score.models import find_model, library_versions
 from metrics.score.perplexity import PerplexityScorer, load_perplexity
 from metrics.score.reasons import EMPTY, NOT_FINITE, TOO_SHORT
@@ -36,7 +36,7 @@ def load(settings: PerplexityModel, machine: Machine) -> Loaded:
     )
 
 
-def fill(scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: Exchanges) -> dict[str, list[Any]]:  # noqa: ARG001
+def fill(scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: ExchangeTexts) -> dict[str, list[Any]]:  # noqa: ARG001
     """Values by column, one for each exchange. The scorer's inputs are tuples: a text, or a prompt and its response."""
     found = _nll(scorer, exchanges)
     prompts, responses, given_prompts = ([one[at] for one in found] for at in range(3))
@@ -49,7 +49,7 @@ def fill(scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: Exchanges) -
     }
 
 
-def _nll(scorer: Loaded, exchanges: Exchanges) -> list[tuple[Any, Any, Any]]:
+def _nll(scorer: Loaded, exchanges: ExchangeTexts) -> list[tuple[Any, Any, Any]]:
     """Per exchange (nll, tokens) or Failed of: the prompt, the response by itself, the response after the prompt.
 
     One pass over prompt and response gives the first and the last; the response by itself needs its own.

@@ -16,7 +16,7 @@ from metrics.score.language import UNDETERMINED
 from metrics.score.reasons import LANGUAGE
 from schemas.scorers import ScoreColumn
 
-__all__ = ["Exchanges", "Failed", "Loaded", "Machine", "Text", "contained", "per_text"]
+__all__ = ["ExchangeTexts", "Failed", "Loaded", "Machine", "Text", "contained", "per_text"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Text(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Exchanges:
+class ExchangeTexts:
     """A batch of exchanges: of each list the first half is of the prompts, the second of the responses.
 
     Attributes:
@@ -62,11 +62,11 @@ class Fill(Protocol):
     """Values by column, one for each exchange, ``Failed`` where there is none."""
 
     def __call__(
-        self, scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: Exchanges
+        self, scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: ExchangeTexts
     ) -> Mapping[str, Sequence[Any]]: ...
 
 
-def per_text(scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: Exchanges) -> dict[str, list[Any]]:
+def per_text(scorer: Loaded, columns: Sequence[ScoreColumn], exchanges: ExchangeTexts) -> dict[str, list[Any]]:
     """Columns of a scorer that looks at each text by itself, or at each response with its prompt.
 
     Args:
@@ -96,7 +96,7 @@ def _is_wanted(of: str, columns: Sequence[ScoreColumn]) -> bool:
     return any(column.of == of for column in columns)
 
 
-def _inputs(of: str, exchanges: Exchanges, failed: Sequence[Failed | None]) -> list[Text | Failed]:
+def _inputs(of: str, exchanges: ExchangeTexts, failed: Sequence[Failed | None]) -> list[Text | Failed]:
     """What a column of some texts is computed from, per exchange; or why it can't be."""
     texts, languages, n = exchanges.texts, exchanges.languages, len(exchanges)
     result: list[Text | Failed] = []
@@ -185,7 +185,7 @@ class Loaded:
         other = self.language is not None and language not in (self.language, UNDETERMINED)
         return Failed(LANGUAGE) if other else None
 
-    def failed(self, exchanges: Exchanges) -> list[Failed | None]:
+    def failed(self, exchanges: ExchangeTexts) -> list[Failed | None]:
         """Per text why it has no score of this scorer; None where it can have one."""
         return [
             absent or self.refuses(language)

@@ -71,7 +71,9 @@ def with_the_package(settings: str) -> None:
         return [one.asDict(recursive=True) for one in read_table(spark, SCORES, config.output).select(*kept).collect()]
 
     def windows() -> Any:
-        days = read_table(spark, PROFILE_METRICS, config.output).where("granularity = '1 day' AND model_version = '*'")
+        days = read_table(spark, PROFILE_METRICS, config.output).where(
+            "granularity = '1 day' AND model_version = '*' AND slice_key IS NULL"
+        )
         kept = ("column_name", "scorer_fingerprint", "count", "num_nulls", "sum", "is_frozen")
         return [one.asDict() for one in days.select(*kept).collect()]
 

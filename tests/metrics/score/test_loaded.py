@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metrics.score.batching import Circuit
-from metrics.score.loaded import Exchanges, Failed, Loaded, Text, contained, per_text
+from metrics.score.loaded import ExchangeTexts, Failed, Loaded, Text, contained, per_text
 from metrics.score.reasons import MISSING
 from schemas.scorers import ScoreColumn
 
@@ -26,7 +26,7 @@ def filled(
     texts = [*(prompt for prompt, _ in exchanges), *(response for _, response in exchanges)]
     languages = [None if text is None else "de" if "ü" in text else "en" for text in texts]
     absent = [Failed(MISSING) if text is None else None for text in texts]
-    return per_text(Loaded(score, "mark", **more), columns, Exchanges(texts, languages, absent))
+    return per_text(Loaded(score, "mark", **more), columns, ExchangeTexts(texts, languages, absent))
 
 
 def test_each_text_is_scored_once_with_its_language() -> None:
