@@ -29,6 +29,7 @@ from schemas.model_versions import MODEL_VERSIONS
 from schemas.quarantine import QUARANTINE
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import SparkSession
 
 REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliases")
@@ -54,7 +55,7 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None, draw
     html = page(
         page_metrics(spark, config, NEEDS, drawn),
         counts,
-        unknown_shape=_unknown_shape(spark, config),
+        unknown_shape=_unknown_shape(spark, config, drawn or Drawn(), counts),
         generated_at=datetime.now(UTC),
         threshold=threshold,
         model_versions=registry,
@@ -70,10 +71,15 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None, draw
     return target
 
 
-def _unknown_shape(spark: SparkSession, config: Config) -> tuple[str, str, int] | None:
-    """The most frequent shape of payloads that are not understood."""
-    found = unknown_shapes(spark, config, most=1) if table_exists(spark, QUARANTINE, config.output) else []
-    return found[0] if found else None
+def _unknown_shape(
+    spark: SparkSession, config: Config, drawn: Drawn, counts: pd.DataFrame
+) -> tuple[str, str, int] | None:
+    """The most frequent shape of payloads that are not understood; looked for when more rows are in quarantine."""
+    quarantined = counts["rows_quarantined"].iloc[0]
+    if drawn.shape is None or drawn.shape[0] != quarantined:
+        found = unknown_shapes(spark, config, most=1) if table_exists(spark, QUARANTINE, config.output) else []
+        drawn.shape = quarantined, found[0] if found else None
+    return drawn.shape[1]
 
 
 def default_folder(config: Config) -> str:

@@ -113,10 +113,10 @@ def _windows(context: Context) -> None:
 def _catch_up(context: Context) -> None:
     """Bring the windows up to date."""
     spark, config, locks = context.spark, context.config, context.locks
-    dates = context.follower.catch_up(
+    done = context.follower.catch_up(
         spark, config, locks, lambda: aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks)
     )
-    context.drawn.written(dates)
+    context.drawn.written(*((done.dates, done.figures) if done else (None,)))
 
 
 def _page(context: Context) -> None:

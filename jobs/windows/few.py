@@ -87,7 +87,7 @@ def marks_of(changes: DataFrame, config: Config) -> Marks:
     return Marks(marks, dates, max((row["version"] for row in found), default=None))
 
 
-def few_figures(spark: SparkSession, at: frozenset[Unit], dates: list[date], config: Config) -> DataFrame | None:
+def few_figures(spark: SparkSession, at: frozenset[Unit], dates: list[date], config: Config) -> pa.Table | None:
     """The windows that new rows fall into (``Marks.on``), from all of their rows; None where those are too many.
 
     None of them can be gone or lost: rows were added. Of long windows the parts that are not touched are taken from the
@@ -117,6 +117,11 @@ def few_figures(spark: SparkSession, at: frozenset[Unit], dates: list[date], con
         fresh = figures.filter(pc.equal(figures.column("granularity"), part)).select(PARTS)
         parts = pa.concat_tables([others.select(*PARTS).toArrow().cast(fresh.schema), fresh])
         figures = pa.concat_tables([figures, *(long_windows(parts, one) for one in longer)])
+    return figures
+
+
+def as_frame(spark: SparkSession, figures: pa.Table) -> DataFrame:
+    """Windows that were computed on the driver, for a MERGE."""
     schema = StructType.fromDDL(STATISTICS_DDL)
     assert isinstance(schema, StructType)
     return spark.createDataFrame(figures, schema)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jobs.command.log import LOG
 from jobs.store.checkpoints import version_read
 from jobs.store.locks import Unlocked
 from jobs.store.tables import read_changes_after
-from jobs.windows.recompute import recompute_touched
+from jobs.windows.recompute import Recomputed, recompute_touched
 from schemas.config import Config
 from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
@@ -41,7 +40,7 @@ class Follower:
 
     def catch_up(
         self, spark: SparkSession, config: Config, locks: Unlocked, start: Callable[[], Any]
-    ) -> frozenset[date] | None:
+    ) -> Recomputed | None:
         """Bring the windows up to date.
 
         Args:
@@ -51,7 +50,7 @@ class Follower:
             start: Starts the window query, which ends when it has read everything.
 
         Returns:
-            The dates whose windows were written; None: they may be any.
+            What was written; None: that may be any window.
         """
         known, self.version = self.version, None
         if known is None or time.monotonic() - self.queried_at > DAY_SECONDS:
@@ -61,8 +60,8 @@ class Follower:
             return None
         changes = read_changes_after(spark, SCORES, config.output, known)
         with locks.step(PROFILE_METRICS.name):
-            marks = recompute_touched(changes, config, locks)
-        if marks.dates:
-            LOG.info("windows: recomputed those of %d days", len(marks.dates))
-        self.version = known if marks.version is None else max(known, marks.version)
-        return marks.dates
+            done = recompute_touched(changes, config, locks)
+        if done.dates:
+            LOG.info("windows: recomputed those of %d days", len(done.dates))
+        self.version = known if done.version is None else max(known, done.version)
+        return done

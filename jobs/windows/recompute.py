@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from jobs.command.log import LOG
 from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import delete_rows, merge, read_table, retried
 from jobs.upkeep.retention import purged_until
-from jobs.windows.few import Marks, Unit, few_figures, marks_of
+from jobs.windows.few import Unit, as_frame, few_figures, marks_of
 from jobs.windows.query import NOT_FROZEN, SAME_FREQUENCIES, is_wanted, unit_length, whole_figures
 from jobs.windows.settle import settling_time
 from metrics.aggregate.windows import touched_units
@@ -23,6 +24,7 @@ from schemas.profile_metrics import PROFILE_METRICS, STATISTICS
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
     from pyspark.sql import DataFrame, SparkSession
 
 CHANGED = " OR ".join(
@@ -45,7 +47,22 @@ def aggregate_batch(df: DataFrame, batch_id: int, config: Config, locks: Unlocke
         LOG.info("windows %d: recomputed those of %d days", batch_id, days)
 
 
-def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Marks:
+@dataclass(frozen=True)
+class Recomputed:
+    """What was written.
+
+    Attributes:
+        dates: The dates that changed rows are on.
+        version: The newest version of ``scores`` that one of them is of; None: there is none.
+        figures: The windows, where they were computed on the driver.
+    """
+
+    dates: frozenset[date]
+    version: int | None
+    figures: pa.Table | None = None
+
+
+def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Recomputed:
     """Recompute the windows that changed rows fall into, from ``scores``, and put them into one MERGE.
 
     The feed says only which windows are touched, so a replay, a late row and a re-scored row all end in the same
@@ -55,9 +72,6 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Marks
         feed: Rows of the change feed.
         config: Settings.
         locks: Under which windows are written.
-
-    Returns:
-        Where the rows are.
     """
     spark = feed.sparkSession
     changes = feed.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
@@ -65,18 +79,21 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Marks
     # The rows of older dates are gone: their windows stay as they are.
     horizon = locks.remembered("purged until", lambda: purged_until(spark, config)) if marks.dates else None
     dates = sorted(day for day in marks.dates if horizon is None or day >= horizon)
+    figures = None
     if dates:
-        retried(lambda: _recompute(changes, marks.on(dates), dates, config, locks))
-    return marks
+        figures = retried(lambda: _recompute(changes, marks.on(dates), dates, config, locks))
+    return Recomputed(marks.dates, marks.version, figures)
 
 
-def _recompute(changes: DataFrame, at: frozenset[Unit], dates: list[date], config: Config, locks: Unlocked) -> None:
-    """On the driver where rows were added to few windows, else by executors."""
+def _recompute(
+    changes: DataFrame, at: frozenset[Unit], dates: list[date], config: Config, locks: Unlocked
+) -> pa.Table | None:
+    """On the driver where rows were added to few windows, which are returned; else by executors."""
     spark = changes.sparkSession
     figures = few_figures(spark, at, dates, config) if at else None
     if figures is not None:
         fail_point("before_windows")
-        write_windows(figures, dates, config, locks)
+        write_windows(as_frame(spark, figures), dates, config, locks)
     else:
         units = touched_units(changes, unit_length(config))
         with whole_figures(spark, config, dates=dates, units=units) as computed:
@@ -84,6 +101,7 @@ def _recompute(changes: DataFrame, at: frozenset[Unit], dates: list[date], confi
             fail_point("before_windows")
             write_windows(computed, dates, config, locks)
     fail_point("after_windows")
+    return figures
 
 
 def write_windows(figures: DataFrame, dates: Iterable[date], config: Config, locks: Unlocked) -> None:

@@ -81,12 +81,16 @@ CHARTS = (
     ),
     Chart(
         {"1 hour": ("execution_duration_ms",)},
-        lambda of: service.response_time_by_hour(of.rows),
+        lambda of: service.means_over_time(
+            of.rows, "execution_duration_ms", "1 hour", title="Response time by hour, by version", axis="Milliseconds"
+        ),
         "One point per hour with traffic: the mean time that the model took.",
     ),
     Chart(
         {"1 day": ("response_perplexity",)},
-        lambda of: service.perplexity_by_day(of.rows),
+        lambda of: service.means_over_time(
+            of.rows, "response_perplexity", "1 day", title="Response perplexity by day, by version", axis="Perplexity"
+        ),
         "One point per day with traffic: the mean perplexity of its responses.",
     ),
 )

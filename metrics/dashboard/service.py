@@ -24,6 +24,7 @@ from metrics.dashboard.drawing import (
 )
 from metrics.dashboard.summary import versions
 from metrics.dashboard.surges import Surge
+from schemas.measures import BY_NAME
 from schemas.profile_metrics import ALL_VERSIONS
 
 HOUR_MS = 3_600_000
@@ -69,50 +70,33 @@ def failed_requests_over_time(metrics: pd.DataFrame, outstanding: Sequence[Surge
     return styled(figure, title, rows)
 
 
-def response_time_by_hour(metrics: pd.DataFrame) -> go.Figure:
-    """Mean time that the model took, one point per hour and version."""
-    return _points(
-        rows_of(metrics, "execution_duration_ms", "1 hour", "weighted_avg"),
-        versions(metrics),
-        title="Response time by hour, by version",
-        needs="execution_duration_ms by 1 hour",
-        axis="Milliseconds",
-        mode="markers",
-        step="1 hour",
-    )
+def means_over_time(metrics: pd.DataFrame, column: str, granularity: str, *, title: str, axis: str) -> go.Figure:
+    """Mean of a measure, one point per window and version; days are joined by lines.
 
-
-def perplexity_by_day(metrics: pd.DataFrame) -> go.Figure:
-    """Mean perplexity of the responses, one point per day and version."""
-    return _points(
-        rows_of(metrics, "response_perplexity", "1 day", "weighted_avg"),
-        versions(metrics),
-        title="Response perplexity by day, by version",
-        needs="response_perplexity by 1 day",
-        axis="Perplexity",
-        mode="lines+markers",
-        step="1 day",
-    )
-
-
-def _points(
-    rows: pd.DataFrame, order: list[str], *, title: str, needs: str, axis: str, mode: str, step: str
-) -> go.Figure:
-    rows = _without_total(rows)
+    Args:
+        metrics: As of ``figures``.
+        column: Measure.
+        granularity: Length of the windows.
+        title: The figure's.
+        axis: What the numbers are.
+    """
+    rows = _without_total(rows_of(metrics, column, granularity, "weighted_avg"))
     if rows.empty:
-        return empty_figure(title, needs)
+        return empty_figure(title, f"{column} by {granularity}")
     figure = go.Figure()
-    when = "%-d %b" if step == "1 day" else "%-d %b %H:%M UTC"
-    for version, colour, part in by_version(rows, order):
-        points = with_gaps(part, pd.Timedelta(step)) if "lines" in mode else part
+    is_day = pd.Timedelta(granularity) >= pd.Timedelta("1 day")
+    when = "%-d %b" if is_day else "%-d %b %H:%M UTC"
+    for version, colour, part in by_version(rows, versions(metrics)):
+        points = with_gaps(part, pd.Timedelta(granularity)) if is_day else part
         figure.add_scatter(
             x=times(points),
             y=points["weighted_avg"],
             name=f"Version {plain_text(version)}",
-            mode=mode,
+            mode="lines+markers" if is_day else "markers",
             line={"color": OUTLINES.get(colour, colour), "width": 1.5},
             marker={"color": colour, "size": 6, "line": {"color": OUTLINES.get(colour, colour), "width": 0.6}},
-            hovertemplate=f"%{{x|{when}}}: %{{y:,.1f}}<extra>Version {plain_text(version)}</extra>",
+            hovertemplate=f"%{{x|{when}}}: %{{y:,.{BY_NAME[column].digits}f}}"
+            f"<extra>Version {plain_text(version)}</extra>",
         )
     figure.update_yaxes(title=axis, tickformat=",", rangemode="tozero")
     return styled(figure, title, rows)

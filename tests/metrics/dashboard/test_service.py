@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from metrics.dashboard.drawing import FLAG, NEW, OLD
-from metrics.dashboard.service import failed_requests_over_time, perplexity_by_day, response_time_by_hour
+from metrics.dashboard.service import failed_requests_over_time, means_over_time
 from metrics.dashboard.surges import failures
 from tests.metrics.dashboard.test_figures import frame, row
 from tests.metrics.dashboard.test_surges import hours
+
+
+def perplexity_by_day(metrics: pd.DataFrame) -> go.Figure:
+    return means_over_time(metrics, "response_perplexity", "1 day", title="By day", axis="Perplexity")
+
+
+def response_time_by_hour(metrics: pd.DataFrame) -> go.Figure:
+    return means_over_time(metrics, "execution_duration_ms", "1 hour", title="By hour", axis="Milliseconds")
 
 
 def test_failed_requests() -> None:
