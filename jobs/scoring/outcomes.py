@@ -99,11 +99,12 @@ def purged_of(spark: SparkSession, batch: Batch, config: Config) -> dict[str, di
     names = ("scores_purged", "quarantine_purged", "feedback_purged")
     found = None
     if batch.rows_expired:  # what it has removed is too old for the batch by now
-        found = read_table(spark, BATCHES, config.output).where(_is_of(batch)).select(*names).first()
+        found = read_table(spark, BATCHES, config.output).where(is_of(batch)).select(*names).first()
     return {name: found[name] if found else None for name in names}
 
 
-def _is_of(batch: Batch) -> Column:
+def is_of(batch: Batch) -> Column:
+    """Whether a row of a table is one that the batch has written."""
     return (F.col("checkpoint_id") == batch.checkpoint_id) & (F.col("batch_id") == batch.batch_id)
 
 
@@ -131,7 +132,7 @@ def count_outcomes(
         purged: Of ``purged_of``.
         written: What a batch that was never run before has written; None: it is read back from the tables.
     """
-    mine = _is_of(batch)
+    mine = is_of(batch)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
     counts = _work_of(scores, said)
     if written is not None:

@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.store.tables import on_dates, read_table
-from jobs.windows.query import stored_windows, unit_length
+from jobs.windows.query import is_wanted, stored_windows, unit_length
 from metrics.aggregate.ranges import from_rows, part_of_long, window_start
 from metrics.aggregate.rows import ROW_COLUMNS
-from metrics.aggregate.windows import DAY, STATISTICS_DDL
+from metrics.aggregate.windows import DAY, SERIES, STATISTICS_DDL
 from schemas.config import Config, duration_seconds
 from schemas.scores import SCORES
 
@@ -45,12 +45,14 @@ class Marks:
 
     Attributes:
         at: Their times, endpoints and models, to the finest window that all others are made of; empty where they are
-            too many, or some of them are not new.
+            too many.
+        are_new: Whether all of them were inserted: then no window can be gone or lost.
         dates: Their UTC dates.
         version: The newest version of ``scores`` among them; None: there is no row.
     """
 
     at: frozenset[Unit]
+    are_new: bool
     dates: frozenset[date]
     version: int | None
 
@@ -77,26 +79,33 @@ def marks_of(changes: DataFrame, config: Config) -> Marks:
         .collect()
     )
     if len(found) > MOST_MARKS:
-        found = changes.groupBy("request_date").agg(newest).collect()
+        found = changes.groupBy("request_date").agg(newest, F.bool_and(is_new).alias("is_new")).collect()
         marks = frozenset[Unit]()
     else:
         marks = frozenset((row["at"], row["endpoint_name"], row["model_name"]) for row in found)
-        if not all(row["is_new"] for row in found) or len(of_length(marks, unit_length(config))) > MOST_UNITS:
+        if len(of_length(marks, unit_length(config))) > MOST_UNITS:
             marks = frozenset()
+    are_new = all(row["is_new"] for row in found)
     dates = frozenset(row["request_date"] for row in found)
-    return Marks(marks, dates, max((row["version"] for row in found), default=None))
+    return Marks(marks, are_new, dates, max((row["version"] for row in found), default=None))
 
 
-def few_figures(spark: SparkSession, at: frozenset[Unit], dates: list[date], config: Config) -> pa.Table | None:
-    """The windows that new rows fall into (``Marks.on``), from all of their rows; None where those are too many.
+def few_figures(spark: SparkSession, marks: Marks, dates: list[date], config: Config) -> pa.Table | None:
+    """The windows that rows fall into, from all of their rows; of long ones as in ``window_figures``.
 
-    None of them can be gone or lost: rows were added. Of long windows the parts that are not touched are taken from the
-    table, as in ``window_figures``.
+    Args:
+        spark: Session.
+        marks: Where rows were inserted or changed.
+        dates: The dates of them that are wanted.
+        config: Settings.
+
+    Returns:
+        ``STATISTICS``; None where this is not the way: there are too many rows, or a window is gone or lost.
     """
     from metrics.aggregate.merging import PARTS, long_windows
     from metrics.aggregate.statistics import window_statistics
 
-    seconds, lengths = unit_length(config), from_rows(config.granularities)
+    seconds, lengths, at = unit_length(config), from_rows(config.granularities), marks.on(dates)
     units = of_length(at, seconds)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", dates)
     rows = scores.where(_within({start for start, _, _ in units}, seconds))
@@ -117,7 +126,26 @@ def few_figures(spark: SparkSession, at: frozenset[Unit], dates: list[date], con
         fresh = figures.filter(pc.equal(figures.column("granularity"), part)).select(PARTS)
         parts = pa.concat_tables([others.select(*PARTS).toArrow().cast(fresh.schema), fresh])
         figures = pa.concat_tables([figures, *(long_windows(parts, one) for one in longer)])
-    return figures
+    return figures if marks.are_new or _has_all(spark, figures, at, dates, config) else None
+
+
+def _has_all(spark: SparkSession, figures: pa.Table, at: frozenset[Unit], dates: list[date], config: Config) -> bool:
+    """Whether each stored window that rows fall into is among the computed ones: none is gone or lost."""
+    stored = stored_windows(spark, config, dates).where(is_wanted(config))
+    touched = {(one, *unit) for one in config.granularities for unit in of_length(at, duration_seconds(one))}
+    starts = [_at(start) for start in sorted({start for _, start, *_ in touched})]
+    found = stored.where(F.col("start").isin(starts)).select(*_KEY).toArrow()
+    return _keys(figures) >= {key for key in _keys(found) if (key[0], key[1], *key[2:4]) in touched}
+
+
+_KEY = ("granularity", "window", *SERIES, "column_name")
+
+
+def _keys(windows: pa.Table) -> set[tuple[object, ...]]:
+    """What identifies each window: its length, start in seconds of the UTC epoch, series and measure."""
+    start = pc.cast(pc.cast(pc.struct_field(windows.column("window"), "start"), pa.timestamp("s")), pa.int64())
+    columns = [windows.column(name).to_pylist() for name in _KEY if name != "window"]
+    return set(zip(columns[0], start.to_pylist(), *columns[1:], strict=True))
 
 
 def as_frame(spark: SparkSession, figures: pa.Table) -> DataFrame:

@@ -15,7 +15,7 @@ from jobs.command.log import LOG
 from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import delete_rows, merge, read_table, retried
 from jobs.upkeep.retention import purged_until
-from jobs.windows.few import Unit, as_frame, few_figures, marks_of
+from jobs.windows.few import Marks, as_frame, few_figures, marks_of
 from jobs.windows.query import NOT_FROZEN, SAME_FREQUENCIES, is_wanted, unit_length, whole_figures
 from jobs.windows.settle import settling_time
 from metrics.aggregate.windows import touched_units
@@ -81,16 +81,14 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Recom
     dates = sorted(day for day in marks.dates if horizon is None or day >= horizon)
     figures = None
     if dates:
-        figures = retried(lambda: _recompute(changes, marks.on(dates), dates, config, locks))
+        figures = retried(lambda: _recompute(changes, marks, dates, config, locks))
     return Recomputed(marks.dates, marks.version, figures)
 
 
-def _recompute(
-    changes: DataFrame, at: frozenset[Unit], dates: list[date], config: Config, locks: Unlocked
-) -> pa.Table | None:
-    """On the driver where rows were added to few windows, which are returned; else by executors."""
+def _recompute(changes: DataFrame, marks: Marks, dates: list[date], config: Config, locks: Unlocked) -> pa.Table | None:
+    """On the driver where the windows and their rows are few, which are returned; else by executors."""
     spark = changes.sparkSession
-    figures = few_figures(spark, at, dates, config) if at else None
+    figures = few_figures(spark, marks, dates, config) if marks.at else None
     if figures is not None:
         fail_point("before_windows")
         write_windows(as_frame(spark, figures), dates, config, locks)
