@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 
+from jobs.command.docstring import name_of, summary_of
 from jobs.command.errors import FAILED
 from schemas.errors import MonitorError
 
@@ -16,10 +17,7 @@ NO_COMMANDS = ("__init__.py", "cli.py")
 
 
 def _commands() -> dict[str, tuple[str, str]]:
-    """Module and description of each command, from the docstrings alone: their imports take seconds.
-
-    A docstring begins with "Name: what it does." and has a line ``inference-metrics NAME …``.
-    """
+    """Module and description of each command, from the docstrings alone: their imports take seconds."""
     folder = files("jobs")
     sources = {one.name.removesuffix(".py"): one for one in folder.iterdir() if one.name.endswith(".py")}
     sources = {stem: one for stem, one in sources.items() if one.name not in NO_COMMANDS}
@@ -27,9 +25,7 @@ def _commands() -> dict[str, tuple[str, str]]:
     found = {}
     for module, source in sources.items():
         doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-        title, _, usage = doc.partition("inference-metrics ")
-        text = title.splitlines()[0].partition(": ")[2].replace("``", "").rstrip(".")
-        found[usage.split(maxsplit=1)[0]] = (f"jobs.{module}", text)
+        found[name_of(doc)] = (f"jobs.{module}", summary_of(doc))
     return dict(sorted(found.items(), key=lambda one: (one[0] != "monitor", one[0])))
 
 

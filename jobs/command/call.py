@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jobs.command.docstring import name_of
 from jobs.command.errors import run
 from jobs.command.session import spark_session
 from schemas.config import Config, load_config
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-USAGE = re.compile(r"inference-metrics ([a-z-]+)")
 
 
 class Call:
@@ -112,13 +110,6 @@ def command(
         return run(lambda: work(call))
 
     return main
-
-
-def name_of(doc: str) -> str:
-    """The command's name, as its docstring calls it: ``inference-metrics NAME``."""
-    found = USAGE.search(doc)
-    assert found is not None
-    return found[1]
 
 
 def add_new_checkpoint(parser: argparse.ArgumentParser) -> None:
