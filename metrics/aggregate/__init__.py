@@ -1,1 +1,5 @@
-"""Windows: what is measured (``measures``), and its statistics by window and model version (``windows``)."""
+"""Windows: statistics of rows (``rows``, ``statistics``), and of windows merged (``merging``), without Spark.
+
+``windows`` lets executors do it, ``ranges`` says which windows tile a range, and ``current`` which are of the newest
+scorer. What is measured stands in ``schemas.measures``.
+"""
