@@ -20,8 +20,6 @@ from jobs.command.log import LOG
 from jobs.scoring.ledger import unknown_shapes
 from jobs.store.tables import read_table, table_exists
 from jobs.windows.drawn import Drawn, page_metrics
-from metrics.dashboard.charts import NEEDS
-from metrics.dashboard.page import LEDGER, page
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -45,6 +43,10 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None, draw
         out: Folder.
         drawn: What the page before has read, by this process.
     """
+    # They need plotly; where there is none, the page fails, and all other steps of a monitor go on.
+    from metrics.dashboard.charts import NEEDS
+    from metrics.dashboard.page import LEDGER, page
+
     batches = read_table(spark, BATCHES, config.output)
     names = [name for name in (*LEDGER, "rows_feedback") if name in batches.columns]
     counts = batches.agg(*(F.sum(name).alias(name) for name in names)).toPandas()

@@ -97,7 +97,7 @@ def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing
     horizon = _horizon(spark, config, locks, planned, batch_id)
     skipped = _skipped(spark, config, standing.checkpoint, batch_id, until=planned.source_version)
     removed = read_table(spark, FORGOTTEN, output)
-    forgotten = None if locks.remembered("nothing is forgotten", removed.isEmpty) else removed
+    forgotten = None if locks.remembered("nothing is forgotten", removed.isEmpty, under=SCORES.name) else removed
     in_quarantine = held_in_quarantine(spark, config)
     with (
         kept(unpack_rows(rows, config, now=now, horizon=horizon)) as read,
@@ -157,7 +157,7 @@ def _call_counts() -> list[Column]:
 
 def _horizon(spark: SparkSession, config: Config, locks: Unlocked, planned: Planned, batch_id: int) -> date | None:
     """Rows of dates before this one are skipped; the same when the batch is run again."""
-    gone = locks.remembered("purged until", lambda: purged_until(spark, config))
+    gone = locks.remembered("purged until", lambda: purged_until(spark, config), under=SCORES.name)
     wanted = config.retention.horizon("scores", planned.at.date())
     if wanted is None or (gone is not None and gone >= wanted):
         return gone

@@ -65,7 +65,7 @@ class Unlocked:
     def check(self, *names: str) -> None:
         """Look whether locks that are held still are."""
 
-    def remembered(self, what: str, look: Callable[[], T], *, seconds: float = math.inf) -> T:  # noqa: ARG002
+    def remembered(self, what: str, look: Callable[[], T], *, under: str, seconds: float = 0) -> T:  # noqa: ARG002
         """What ``look`` says."""
         return look()
 
@@ -101,7 +101,8 @@ class Locks(Unlocked):
         self._in_step: set[str] = set()
         self._log, self._looked = _Log(output), 0.0
         self._done = threading.Event()
-        self._remembered: dict[str, tuple[float, Any]] = {}
+        self._remembered: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._given_back = 0
 
     def __enter__(self) -> Locks:
         return self
@@ -169,21 +170,21 @@ class Locks(Unlocked):
         self._raise_if_lost()
         assert self._held.issuperset(names)
 
-    def remembered(self, what: str, look: Callable[[], T], *, seconds: float = math.inf) -> T:
-        """What ``look`` says of the tables, or has said since this process took a lock for the last time.
-
-        Between two locks that it takes nobody else has written what it holds.
+    def remembered(self, what: str, look: Callable[[], T], *, under: str, seconds: float = math.inf) -> T:
+        """What ``look`` says, or has said since this process took a lock.
 
         Args:
             what: Name of what is remembered.
             look: Looks at the tables.
+            under: The lock without which nobody changes what it looks at; while it is not held, nothing is remembered.
             seconds: How long it may be remembered.
         """
-        known = self._remembered.get(what)
+        known, given_back = self._remembered.get((under, what)), self._given_back
         if known is None or time.monotonic() - known[0] > seconds:
             known = time.monotonic(), look()
-            if self._held:
-                self._remembered[what] = known
+            with self._changes:
+                if under in self._held and given_back == self._given_back:  # else somebody may have come between
+                    self._remembered[under, what] = known
         found: T = known[1]
         return found
 
@@ -203,7 +204,6 @@ class Locks(Unlocked):
         except BaseException:  # also where somebody has lost patience: the lock is promised to who waits
             self._withdraw(names)
             raise
-        self._remembered.clear()
         with self._changes:
             begins = not self._held
             self._held.update(names)
@@ -294,6 +294,8 @@ class Locks(Unlocked):
         with self._changes:
             self._held.difference_update(names)
             self._asked.difference_update(names)
+            self._given_back += 1
+            self._remembered = {key: one for key, one in self._remembered.items() if key[0] not in names}
             if not self._held:
                 self._done.set()
         try:

@@ -46,7 +46,7 @@ class Marks:
     Attributes:
         at: Their times, endpoints and models, to the finest window that all others are made of; empty where they are
             too many.
-        are_new: Whether all of them were inserted: then no window can be gone or lost.
+        are_new: Whether all of them were inserted.
         dates: Their UTC dates.
         version: The newest version of ``scores`` among them; None: there is no row.
     """
@@ -90,7 +90,9 @@ def marks_of(changes: DataFrame, config: Config) -> Marks:
     return Marks(marks, are_new, dates, max((row["version"] for row in found), default=None))
 
 
-def few_figures(spark: SparkSession, marks: Marks, dates: list[date], config: Config) -> pa.Table | None:
+def few_figures(
+    spark: SparkSession, marks: Marks, dates: list[date], config: Config, *, is_forgotten: bool
+) -> pa.Table | None:
     """The windows that rows fall into, from all of their rows; of long ones as in ``window_figures``.
 
     Args:
@@ -98,6 +100,7 @@ def few_figures(spark: SparkSession, marks: Marks, dates: list[date], config: Co
         marks: Where rows were inserted or changed.
         dates: The dates of them that are wanted.
         config: Settings.
+        is_forgotten: Whether rows of any time were forgotten. Else no window is gone or lost where rows were added.
 
     Returns:
         ``STATISTICS``; None where this is not the way: there are too many rows, or a window is gone or lost.
@@ -126,7 +129,8 @@ def few_figures(spark: SparkSession, marks: Marks, dates: list[date], config: Co
         fresh = figures.filter(pc.equal(figures.column("granularity"), part)).select(PARTS)
         parts = pa.concat_tables([others.select(*PARTS).toArrow().cast(fresh.schema), fresh])
         figures = pa.concat_tables([figures, *(long_windows(parts, one) for one in longer)])
-    return figures if marks.are_new or _has_all(spark, figures, at, dates, config) else None
+    is_safe = marks.are_new and not is_forgotten
+    return figures if is_safe or _has_all(spark, figures, at, dates, config) else None
 
 
 def _has_all(spark: SparkSession, figures: pa.Table, at: frozenset[Unit], dates: list[date], config: Config) -> bool:

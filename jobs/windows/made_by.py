@@ -32,7 +32,7 @@ def follow_settings(spark: SparkSession, config: Config, locks: Unlocked) -> Non
     """
     lengths = sorted(config.granularities, key=duration_seconds)
     wanted = {GRANULARITIES: ", ".join(lengths), THRESHOLD: threshold_of(config), MEASURED: measures_mark()}
-    locks.remembered(f"made by {wanted}", lambda: _follow(spark, config, locks, wanted))
+    locks.remembered(f"made by {wanted}", lambda: _follow(spark, config, locks, wanted), under=AGGREGATE_WINDOWS)
 
 
 def _follow(spark: SparkSession, config: Config, locks: Unlocked, wanted: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.command.fail_points import fail_point
 from jobs.command.log import LOG
+from jobs.store.checkpoints import AGGREGATE_WINDOWS
 from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import delete_rows, merge, read_table, retried
 from jobs.upkeep.retention import purged_until
@@ -20,6 +21,7 @@ from jobs.windows.query import NOT_FROZEN, SAME_FREQUENCIES, is_wanted, unit_len
 from jobs.windows.settle import settling_time
 from metrics.aggregate.windows import touched_units
 from schemas.config import Config
+from schemas.forgotten import FORGOTTEN
 from schemas.profile_metrics import PROFILE_METRICS, STATISTICS
 from schemas.scores import SCORES
 
@@ -77,7 +79,11 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Recom
     changes = feed.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
     marks = marks_of(changes, config)
     # The rows of older dates are gone: their windows stay as they are.
-    horizon = locks.remembered("purged until", lambda: purged_until(spark, config)) if marks.dates else None
+    horizon = (
+        locks.remembered("purged until", lambda: purged_until(spark, config), under=SCORES.name)
+        if marks.dates
+        else None
+    )
     dates = sorted(day for day in marks.dates if horizon is None or day >= horizon)
     figures = None
     if dates:
@@ -88,7 +94,9 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Recom
 def _recompute(changes: DataFrame, marks: Marks, dates: list[date], config: Config, locks: Unlocked) -> pa.Table | None:
     """On the driver where the windows and their rows are few, which are returned; else by executors."""
     spark = changes.sparkSession
-    figures = few_figures(spark, marks, dates, config) if marks.at else None
+    forgotten = read_table(spark, FORGOTTEN, config.output)
+    is_forgotten = not locks.remembered("nothing is forgotten", forgotten.isEmpty, under=SCORES.name)
+    figures = few_figures(spark, marks, dates, config, is_forgotten=is_forgotten) if marks.at else None
     if figures is not None:
         fail_point("before_windows")
         write_windows(as_frame(spark, figures), dates, config, locks)
@@ -116,7 +124,9 @@ def write_windows(figures: DataFrame, dates: Iterable[date], config: Config, loc
     """
     locks.check(PROFILE_METRICS.name)
     spark = figures.sparkSession
-    late = locks.remembered("settling time", lambda: settling_time(spark, config), seconds=3600)
+    late = locks.remembered(
+        "settling time", lambda: settling_time(spark, config), under=AGGREGATE_WINDOWS, seconds=3600
+    )
     is_settled = F.col("s.window.end") <= F.lit(datetime.now(UTC) - late)
     values = {name: F.col(f"s.{name}") for name in STATISTICS}
     values |= {"is_settled": is_settled, "updated_at": F.lit(datetime.now(UTC))}

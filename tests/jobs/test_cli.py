@@ -101,6 +101,11 @@ def test_the_driver_loads_no_scorer() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_only_the_page_needs_plotly() -> None:
+    code = "import sys; sys.modules['plotly'] = None; import jobs.monitor, jobs.version, jobs.reconcile, jobs.doctor"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_file_in_jobs_is_a_command() -> None:
     modules = {module for module, _ in cli.COMMANDS.values()}
     files = {f"jobs.{path.stem}" for path in (ROOT / "jobs").glob("*.py")}

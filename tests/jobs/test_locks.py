@@ -18,7 +18,7 @@ from jobs import aggregate_windows, monitor, score_responses
 from jobs.reconcile import reconcile
 from jobs.store import locks as module
 from jobs.store.checkpoints import AGGREGATE_WINDOWS
-from jobs.store.locks import Locks
+from jobs.store.locks import UNLOCKED, Locks
 from jobs.store.tables import set_rows
 from jobs.windows import recompute
 from schemas.config import Config, Output
@@ -340,3 +340,27 @@ def test_a_second_monitor_is_refused(
             monitor.run_standing(spark, config, threading.Event())
     assert not (tmp_path / "tables" / "scores").exists(), "refused before the first write"
     assert table(spark, LOCKS, config)["owner"].isna().all()
+
+
+def test_what_is_remembered_ends_with_the_lock(spark: SparkSession, output: Output) -> None:
+    """Between two locks anybody may write; and who holds none remembers nothing."""
+    asked: list[int] = []
+
+    def look() -> int:
+        asked.append(1)
+        return len(asked)
+
+    with Locks(spark, output, "monitor", ["aggregate_windows"]) as driver:
+        assert [driver.remembered("rows", look, under="scores") for _ in range(2)] == [1, 2], "not held yet"
+        with driver.step("scores"):
+            assert driver.remembered("rows", look, under="scores") == 3
+        assert driver.remembered("rows", look, under="scores") == 3, "kept until somebody asks"
+        assert driver.remembered("others", look, under="profile_metrics") == 4
+        assert driver.remembered("rows", look, under="scores", seconds=0) == 5
+        with Locks(spark, output, "forget").step("scores"):
+            pass
+        with driver.step("scores"):
+            assert driver.remembered("rows", look, under="scores") == 6
+            driver.forget_remembered()
+            assert driver.remembered("rows", look, under="scores") == 7
+    assert UNLOCKED.remembered("rows", look, under="scores") == 8
