@@ -26,7 +26,7 @@ from jobs.scoring.ledger import (
 from jobs.scoring.name_limit import Names
 from jobs.scoring.outcomes import Said, Written, check_all_found, count_outcomes, is_of, purged_of, recount_batches
 from jobs.scoring.ratings import write_ratings
-from jobs.scoring.scorers import checked_scorers, insert_scores, score_exchanges
+from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.scoring.updates import (
     rows_replaced,
@@ -183,7 +183,7 @@ def _insert_scores(new: DataFrame, dates: list[date], config: Config, *, now: da
         if "replaces" in new.columns:
             write_replacing(rows, new, output, dates=dates)
             return None
-        return insert_scores(rows, output, dates=dates)
+        return insert_new(rows, SCORES, output, dates=dates)
 
     return write_sliced(scored, config, insert)
 

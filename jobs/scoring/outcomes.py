@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs.command.log import LOG
 from jobs.scoring.ledger import Batch, held_in_quarantine, without_forgotten
-from jobs.store.tables import merge, on_dates, read_table, retried
+from jobs.store.tables import merge, on_dates, read_table, retried, table_values
 from jobs.upkeep.retention import purged
 from metrics.calls import HAS_OWN_ID, LOGGED_ID, with_stored
 from schemas.batches import BATCHES
@@ -263,4 +263,4 @@ def recount_batches(spark: SparkSession, config: Config, leaving: DataFrame) -> 
         .withColumn("rows_duplicate", F.expr("rows_read - rows_scored - rows_quarantined - rows_skipped"))
     )
     counts = counted.select(BATCHES.column_names)
-    retried(lambda: merge(counts, BATCHES, output).whenMatchedUpdateAll().execute())
+    retried(lambda: merge(counts, BATCHES, output).whenMatchedUpdate(set=table_values(BATCHES)).execute())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from jobs.command.log import LOG
 from jobs.scoring.spread import spread
-from jobs.store.tables import merge, retried
 from metrics.score.columns import COLUMNS, ScorerSettings
 from metrics.score.udf import check_scorers, with_scores
-from schemas.config import Config, Output
+from schemas.config import Config
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -43,11 +41,3 @@ def score_exchanges(exchanges: DataFrame, config: Config, *, only: Sequence[str]
     return exchanges.transform(spread, length, keys=SCORES.keys).transform(
         with_scores, scorer_settings(config), key=config.text.secret(), only=only
     )
-
-
-def insert_scores(rows: DataFrame, output: Output, *, dates: Iterable[date]) -> int:
-    """New rows of ``scores``, as of ``insert_new``; where a scorer is not installed any more, its columns stay NULL."""
-    rows = rows.select(SCORES.column_names)
-    values = {name: F.col(f"s.{name}") for name in SCORES.column_names}
-    done = retried(lambda: merge(rows, SCORES, output, dates=dates).whenNotMatchedInsert(values=values).execute())
-    return int(done.collect()[0]["num_inserted_rows"])

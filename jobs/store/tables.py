@@ -207,10 +207,18 @@ def _target(spark: SparkSession, table: Table, output: Output) -> DeltaTable:
 
 
 def insert_new(df: DataFrame, table: Table, output: Output, *, dates: Iterable[date] | None = None) -> int:
-    """Insert-only MERGE on the table's keys, so that a replay changes nothing; how many rows were inserted."""
-    rows = df.select(table.column_names)
-    done = retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsertAll().execute())
+    """Insert-only MERGE on the table's keys, so that a replay changes nothing; how many rows were inserted.
+
+    Columns that the table has beside those (of a later version, of a scorer that is not installed) stay NULL.
+    """
+    rows, values = df.select(table.column_names), table_values(table)
+    done = retried(lambda: merge(rows, table, output, dates=dates).whenNotMatchedInsert(values=values).execute())
     return int(done.collect()[0]["num_inserted_rows"])
+
+
+def table_values(table: Table) -> dict[str, str]:
+    """The table's columns, each from the same one of the rows of a MERGE."""
+    return {name: f"s.`{name}`" for name in table.column_names}
 
 
 def append(df: DataFrame, table: Table, output: Output) -> None:
@@ -224,7 +232,10 @@ def append(df: DataFrame, table: Table, output: Output) -> None:
 
 def upsert(df: DataFrame, table: Table, output: Output) -> None:
     """Insert rows, and replace those with the same keys."""
-    retried(lambda: merge(df, table, output).whenMatchedUpdateAll().whenNotMatchedInsertAll().execute())
+    values = table_values(table)
+    retried(
+        lambda: merge(df, table, output).whenMatchedUpdate(set=values).whenNotMatchedInsert(values=values).execute()
+    )
 
 
 def update_rows(
