@@ -26,7 +26,6 @@ from jobs.command.call import Call, command
 from jobs.command.errors import OK
 from jobs.scoring.batch import create_tables
 from jobs.scoring.ledger import forgotten_ids
-from jobs.scoring.ratings import write_ratings
 from jobs.store.locks import Locks
 from jobs.store.tables import delete_rows, insert_new, kept, local_frame, merge, read_table, retried
 from metrics.calls import IS_HASHED_ID, LOGGED_ID
@@ -101,7 +100,6 @@ def _forget_ratings(spark: SparkSession, config: Config, given: Column) -> int:
             keys = {"key_hash": F.col("feedback_id"), "request_time": F.col("feedback_time"), **_call_keys(rows)}
             _remember(rows.withColumns(keys | {"request_date": F.lit(None).cast("date")}), config, table=FEEDBACK.name)
             retried(lambda: merge(rows, FEEDBACK, config.output).whenMatchedDelete().execute())
-            write_ratings(rows, config)
     return count
 
 

@@ -6,9 +6,6 @@ from schemas import Table, columns
 
 SOURCE_TYPES = ("HUMAN", "LLM_JUDGE", "CODE")
 
-LESS_IS_BETTER = ("harmful", "harmfulness", "hallucination", "hallucinated", "toxic", "toxicity", "unsafe", "wrong")
-"""Names of ratings of which no is the good answer."""
-
 RATED_DAYS = 31
 """So many days before its rating a request is looked for in ``scores``."""
 

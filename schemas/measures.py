@@ -205,7 +205,6 @@ _PLAIN = (
     _column("response_scored_tokens", "scored tokens of a response", digits=0),
     _column("prompt_flesch_kincaid", "prompt reading grade", digits=1),
     _column("response_flesch_kincaid", "reading grade", digits=1, lower_is_better=True),
-    _column("feedback_score", "ratings from 0 to 1", lower_is_better=False),
 )
 """Numeric columns of ``scores`` (codes and ids are no measures)."""
 
@@ -233,12 +232,6 @@ _MADE = (
         lower_is_better=True,
     ),
     Measure("empty_rate", _is_empty, "rate", title="empty answers", lower_is_better=True),
-    Measure(
-        "feedback_positive_rate",
-        lambda rows: rows.number("feedback_positive"),
-        title="positive ratings",
-        lower_is_better=False,
-    ),
     *(_transition(asked, told) for asked in ("toxic", "clean") for told in ("toxic", "clean", "refused")),
     Measure(
         "response_log_perplexity",

@@ -64,8 +64,6 @@ SCORES = Table(
         ("cost", "double", "Price of the exchange (not filled yet)"),
         ("currency", "string", "Currency of cost"),
         *(Column(column.name, column.type, column.comment) for column in _SCORED),
-        ("feedback_score", "double", "Mean of the request's ratings from 0 to 1, 1 being good; NULL: it was not rated"),
-        ("feedback_positive", "double", "Share of these ratings that are above 0.5"),
         ("score_errors", "map<string,string>", "Why a score is NULL, by column"),
         ("scorers", "map<string,string>", "Fingerprint of the scorer, by column"),
         ("content_hash", "string", "Status and payloads: 8 hex digits of the key's check value, 32 of an HMAC-SHA-256"),
@@ -97,9 +95,6 @@ SCORES = Table(
         "delta.dataSkippingStatsColumns": "request_id,exchange_index,request_time,model_version,scored_at,batch_id",
     },
 )
-
-RATED_COLUMNS = ("feedback_score", "feedback_positive")
-"""Columns that follow the table ``feedback``, of a call's first exchange."""
 
 SCORED_COLUMNS = tuple(column.name for column in _SCORED)
 """Columns of ``scores`` that a scorer computes, and whose fingerprint ``scorers`` holds."""

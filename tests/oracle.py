@@ -14,7 +14,7 @@ from schemas.scores import SCORED_COLUMNS
 PLAIN = (
     *("sampling_fraction", "execution_duration_ms", "latency_ms", "time_to_first_byte_ms", "turn", "prompt_chars"),
     *("prompt_words", "response_chars", "response_words", "input_tokens", "output_tokens", "cached_input_tokens"),
-    *("cache_write_input_tokens", "cost", *SCORED_COLUMNS, "feedback_score"),
+    *("cache_write_input_tokens", "cost", *SCORED_COLUMNS),
 )
 LOGS = (
     *("execution_duration_ms", "latency_ms", "time_to_first_byte_ms", "input_tokens", "output_tokens", "cost"),
@@ -31,7 +31,6 @@ def measured(scores: pd.DataFrame, threshold: float) -> dict[str, tuple[pd.Serie
     result: dict[str, tuple[pd.Series, pd.Series | None]] = {
         name: (scores[name].astype("float64"), marks.get(name)) for name in PLAIN
     }
-    result["feedback_positive_rate"] = (scores["feedback_positive"].astype("float64"), None)
     result["requests"] = ((scores["exchange_index"] == 0).astype("float64"), None)
     failed = ((scores["status_code"] != 200) | scores["error_code"].notna()).astype("float64")
     result["error_rate"] = (failed.where(scores["exchange_index"] == 0), None)

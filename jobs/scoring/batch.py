@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from jobs.command.fail_points import fail_point
 from jobs.command.log import LOG
 from jobs.scoring.ledger import (
-    Batch,
     Ledger,
     batch_row,
     held_in_quarantine,
@@ -24,8 +23,7 @@ from jobs.scoring.ledger import (
     without_forgotten,
 )
 from jobs.scoring.name_limit import Names
-from jobs.scoring.outcomes import Said, Written, check_all_found, count_outcomes, is_of, purged_of, recount_batches
-from jobs.scoring.ratings import write_ratings
+from jobs.scoring.outcomes import Said, Written, check_all_found, count_outcomes, purged_of, recount_batches
 from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.scoring.updates import (
@@ -122,7 +120,8 @@ def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing
             quarantined = insert_new(_quarantine_rows(unreadable, config, now=now), QUARANTINE, output)
         fail_point("after_quarantine")
         if batch.rows_feedback:
-            _insert_feedback(ratings_of(wanted, forgotten), batch, config, now=now)
+            ratings = _feedback_rows(ratings_of(wanted, forgotten), batch.feedback_dates, config, now=now)
+            insert_new(ratings, FEEDBACK, output)
         fail_point("after_feedback")
         # All calls that were not there were inserted, and nothing of an earlier run of the batch can be.
         is_plain = forgotten is None and updates is None and exchanges == found["exchanges"]
@@ -241,12 +240,6 @@ def _quarantine_rows(unreadable: DataFrame, config: Config, *, now: datetime) ->
             "quarantined_at": F.lit(now),
         }
     ).withColumns({name: stored_text(F.col(name), store=store) for name in QUARANTINE.holds_text})
-
-
-def _insert_feedback(ratings: DataFrame, batch: Batch, config: Config, *, now: datetime) -> None:
-    """Put ratings into their table, and beside the requests that they are of."""
-    insert_new(_feedback_rows(ratings, batch.feedback_dates, config, now=now), FEEDBACK, config.output)
-    write_ratings(read_table(ratings.sparkSession, FEEDBACK, config.output).where(is_of(batch)), config)
 
 
 def _feedback_rows(ratings: DataFrame, dates: list[date], config: Config, *, now: datetime) -> DataFrame:

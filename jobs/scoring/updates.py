@@ -21,7 +21,7 @@ from jobs.store.tables import insert_new, kept, merge, on_dates, read_table, ret
 from metrics.calls import CALL_ID, IS_REVERTED, LOGGED_ID, with_forgotten, with_stored
 from metrics.updates import BEFORE, CONTENTS, contents_of_id
 from schemas.forgotten import FORGOTTEN
-from schemas.scores import RATED_COLUMNS, SCORES
+from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -167,7 +167,6 @@ def write_replacing(rows: DataFrame, calls: DataFrame, output: Output, *, dates:
         F.lit(True).alias("is_gone"),
     )
     values = {name: F.col(f"s.{name}") for name in SCORES.column_names} | {"request_id": F.col("s.new_id")}
-    again = {name: value for name, value in values.items() if name not in RATED_COLUMNS}
     with kept(
         rows.withColumns(renamed | {"is_gone": F.lit(False)}).unionByName(surplus, allowMissingColumns=True)
     ) as changes:
@@ -176,7 +175,7 @@ def write_replacing(rows: DataFrame, calls: DataFrame, output: Output, *, dates:
             (
                 merge(changes, SCORES, output, dates=dates)
                 .whenMatchedDelete("s.is_gone")
-                .whenMatchedUpdate("s.replaces IS NOT NULL", again)
+                .whenMatchedUpdate("s.replaces IS NOT NULL", values)
                 .whenNotMatchedInsert("NOT s.is_gone", values)
                 .execute()
             )

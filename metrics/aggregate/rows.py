@@ -12,14 +12,13 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from schemas.measures import MEASURES, PROMPT_LENGTH, Measure, Values
-from schemas.scores import RATED_COLUMNS, SCORES
+from schemas.scores import SCORES
 
 Codes = NDArray[np.int64]
 
 _OTHERS = (
     *("request_time", "endpoint_name", "model_name", "model_version", "slices", "scorers", "score_errors", "sampled"),
     *("sampling_fraction", "sample_rate", "status_code", "error_code", "finish_reason", "exchange_index"),
-    *RATED_COLUMNS,
 )
 
 ROW_COLUMNS = tuple(

@@ -12,7 +12,7 @@ from metrics.unpack.payloads import unpacker_mark
 from metrics.unpack.rows import unpack_settings
 from schemas.config import Config
 from schemas.installed import scorers
-from schemas.scores import RATED_COLUMNS, SCORES
+from schemas.scores import SCORES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -77,7 +77,6 @@ def score_columns(scored: DataFrame, config: Config, *, now: datetime) -> DataFr
         .when(from_log, "usage")
         .when(counted, "tokenizer"),
         "cost": F.lit(None).cast("double"),
-        **{name: F.lit(None).cast("double") for name in RATED_COLUMNS},  # who rates has to have read it
         "currency": F.lit(None).cast("string"),
         "unpacker": F.lit(unpacker_mark(unpack_settings(config))),
         "sample_rate": F.lit(config.scoring.sample_rate),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs import aggregate_windows, score_responses
+from jobs import score_responses
 from jobs.forget import forget
 from jobs.reconcile import reconcile, show
 from jobs.store.checkpoints import SCORE_RESPONSES
@@ -22,7 +22,6 @@ from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.feedback import FEEDBACK
 from schemas.forgotten import FORGOTTEN
-from schemas.profile_metrics import PROFILE_METRICS
 from schemas.scores import SCORES
 from tests.spine import copy_of, forget_last_commit, table
 from tests.traffic import AI_GATEWAY, answer, append, config_in, gateway_row
@@ -108,12 +107,6 @@ def of_requests(spark: SparkSession, config: Config) -> list[str | None]:
     return [row["request_id"] for row in read_table(spark, FEEDBACK, config.output).sort("request_id").collect()]
 
 
-def ratings_of_scores(spark: SparkSession, config: Config) -> dict[str, tuple[Any, Any]]:
-    """What stands beside the requests: mean, and share of positive ones."""
-    rows = read_table(spark, SCORES, config.output).collect()
-    return {row["request_id"]: (row["feedback_score"], row["feedback_positive"]) for row in rows}
-
-
 @pytest.fixture(scope="module")
 def begun(
     spark: SparkSession, language_model: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory
@@ -154,8 +147,6 @@ def test_each_rating_is_a_row(spark: SparkSession, begun: Config) -> None:
     late = (TIME + timedelta(days=32)).replace(tzinfo=None)
     assert times == {"right": late - timedelta(days=1), "n": late}
     assert table(spark, BATCHES, begun)[LEDGER].values.tolist() == [[11, 3, 0, 0, 8, 8]]
-    # A mark of 4 has no known scale, and a rating of later than 31 days knows no request.
-    assert ratings_of_scores(spark, begun) == {"a": (1.0, 1.0), "b": (0.5, 0.5), "c": (1.0, 1.0)}
     account = reconcile(spark, begun)
     assert account.problems == []
     assert (account.rows["skipped"], account.rows["skipped_feedback"], account.rows["missing"]) == (8, 8, 0)
@@ -195,27 +186,6 @@ def test_nothing_that_is_repeated_changes_it(
     assert (what, sorted(ids.split(", "))) == ("in the source, and in no table", ["late", "on a", "on a"])
 
 
-def test_windows_follow_ratings(spark: SparkSession, monitored: Config) -> None:
-    """Also those that come when the windows of their requests are there."""
-
-    names = ("count", "num_nulls", "sum", "revision")
-
-    def rated_hour() -> dict[str, tuple[Any, ...]]:
-        aggregate_windows.start(spark, monitored, trigger="availableNow").awaitTermination()
-        rows = read_table(spark, PROFILE_METRICS, monitored.output).where(
-            "granularity = '1 hour' AND slice_key IS NULL AND model_version = '*' AND column_name LIKE 'feedback%'"
-        )
-        return {row["column_name"]: tuple(row[name] for name in names) for row in rows.collect()}
-
-    assert rated_hour() == {"feedback_score": (3, 0, 2.5, 1), "feedback_positive_rate": (3, 0, 2.5, 1)}
-    unsafe = records({"request_id": "a", "text_assessments": [{"ratings": {"harmful": {"value": "yes"}}}]} | by("eve"))
-    append(spark, monitored, [rated("of a once more", unsafe)], AI_GATEWAY)
-    score(spark, monitored)
-    assert ratings_of_scores(spark, monitored)["a"] == (0.5, 0.5), "of harm, no is the good answer"
-    assert rated_hour() == {"feedback_score": (3, 0, 2.0, 2), "feedback_positive_rate": (3, 0, 2.0, 2)}
-    assert reconcile(spark, monitored).problems == []
-
-
 def test_they_are_forgotten_with_their_request_and_by_who_gave_them(spark: SparkSession, monitored: Config) -> None:
     # As older versions had made it, the table knows of no ratings.
     old = f"ALTER TABLE delta.`{monitored.output.path}/forgotten`"
@@ -224,7 +194,6 @@ def test_they_are_forgotten_with_their_request_and_by_who_gave_them(spark: Spark
     # Of ada: the call a with its three ratings, and the two ratings of b.
     assert forget(spark, monitored, end_users=["ada"]) == {"scores": 1, "quarantine": 0, "feedback": 5}
     assert of_requests(spark, monitored) == [None, "c", "c"]
-    assert ratings_of_scores(spark, monitored) == {"b": (None, None), "c": (1.0, 1.0)}
     assert forget(spark, monitored, request_ids=["c", "to come"]) == {"scores": 1, "quarantine": 0, "feedback": 2}
     assert forget(spark, monitored, request_ids=["c"]) == {"scores": 0, "quarantine": 0, "feedback": 0}
     assert table(spark, FORGOTTEN, monitored)["table_name"].tolist().count("feedback") == 7

@@ -9,8 +9,8 @@ from schemas.measures import BY_NAME, MEASURES, Measure, measures_mark
 from schemas.scores import SCORED_COLUMNS, SCORES
 
 NUMBERS = ("int", "bigint", "double")
-NO_MEASURES = {"exchange_index", "status_code", "batch_id", "sample_rate", "feedback_positive"}
-"""Numeric columns of scores that are codes, ids or settings, and one whose measure has another name."""
+NO_MEASURES = {"exchange_index", "status_code", "batch_id", "sample_rate"}
+"""Numeric columns of scores that are codes, ids or settings."""
 
 
 def test_every_numeric_column_is_a_measure() -> None:
