@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -287,7 +288,8 @@ def test_a_lock_is_not_kept_for_one_who_does_not_wait_any_more(
         with driver.step("scores"):
             # Interrupted while it waits: it takes its question back.
             with monkeypatch.context() as impatient, pytest.raises(KeyboardInterrupt):
-                impatient.setattr(time, "sleep", interrupt)
+                # Of the locks alone: other threads of this process sleep, too.
+                impatient.setattr(module, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
                 Locks(spark, output, "rescore")._take(["scores"], wait=60)
             (held,) = of_table(spark, output)
             assert (held["owner"], held["asked_by"]) == (driver._owner, None)

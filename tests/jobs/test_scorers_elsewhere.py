@@ -19,6 +19,9 @@ from schemas.config import Config, parse_config
 from tests.spine import run
 from tests.traffic import append, config_in, row
 
+# Six minutes on two cores: a monitor in four processes. tests/metrics/score/test_loaded.py has a scorer's insides.
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
