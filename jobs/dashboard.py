@@ -19,7 +19,7 @@ from jobs.command.errors import OK
 from jobs.command.log import LOG
 from jobs.scoring.ledger import unknown_shapes
 from jobs.store.tables import read_table, table_exists
-from jobs.windows.drawn import Drawn, page_metrics
+from jobs.windows.drawn import PageCache, page_metrics
 from schemas.batches import BATCHES
 from schemas.config import Config
 from schemas.errors import ConfigError
@@ -34,14 +34,14 @@ REGISTRY_COLUMNS = ("model_name", "model_version", "run_id", "run_name", "aliase
 """What the page shows of the registry."""
 
 
-def write_page(spark: SparkSession, config: Config, out: str | None = None, drawn: Drawn | None = None) -> Path:
+def write_page(spark: SparkSession, config: Config, out: str | None = None, cache: PageCache | None = None) -> Path:
     """Write ``index.html``; by default into ``dashboard`` beside the tables' folder.
 
     Args:
         spark: Session.
         config: Settings.
         out: Folder.
-        drawn: What the page before has read, by this process.
+        cache: What the page before was drawn of, by this process.
     """
     # They need plotly; where there is none, the page fails, and all other steps of a monitor go on.
     from metrics.dashboard.charts import NEEDS
@@ -55,9 +55,9 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None, draw
     if table_exists(spark, MODEL_VERSIONS, config.output):
         registry = read_table(spark, MODEL_VERSIONS, config.output).select(*REGISTRY_COLUMNS).toPandas()
     html = page(
-        page_metrics(spark, config, NEEDS, drawn),
+        page_metrics(spark, config, NEEDS, cache),
         counts,
-        unknown_shape=_unknown_shape(spark, config, drawn or Drawn(), counts),
+        unknown_shape=_unknown_shape(spark, config, cache or PageCache(), counts),
         generated_at=datetime.now(UTC),
         threshold=threshold,
         model_versions=registry,
@@ -74,14 +74,14 @@ def write_page(spark: SparkSession, config: Config, out: str | None = None, draw
 
 
 def _unknown_shape(
-    spark: SparkSession, config: Config, drawn: Drawn, counts: pd.DataFrame
+    spark: SparkSession, config: Config, cache: PageCache, counts: pd.DataFrame
 ) -> tuple[str, str, int] | None:
     """The most frequent shape of payloads that are not understood; looked for when more rows are in quarantine."""
     quarantined = counts["rows_quarantined"].iloc[0]
-    if drawn.shape is None or drawn.shape[0] != quarantined:
+    if cache.shape is None or cache.shape[0] != quarantined:
         found = unknown_shapes(spark, config, most=1) if table_exists(spark, QUARANTINE, config.output) else []
-        drawn.shape = quarantined, found[0] if found else None
-    return drawn.shape[1]
+        cache.shape = quarantined, found[0] if found else None
+    return cache.shape[1]
 
 
 def default_folder(config: Config) -> str:

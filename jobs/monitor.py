@@ -31,7 +31,7 @@ from jobs.command.log import LOG
 from jobs.store.checkpoints import AGGREGATE_WINDOWS, SCORE_RESPONSES
 from jobs.store.locks import Locks
 from jobs.upkeep.maintenance import Timetable, maintain
-from jobs.windows.drawn import Drawn
+from jobs.windows.drawn import PageCache
 from jobs.windows.follow import Follower
 from jobs.windows.settle import settle_windows
 from schemas.config import AVAILABLE_NOW, OFF, Config, duration_seconds
@@ -59,7 +59,7 @@ class Context:
         locks: The driver's locks.
         timetable: When tables were tidied up.
         follower: How far the windows have followed ``scores``.
-        drawn: What the page before has read.
+        page_cache: What the page before was drawn of.
         is_first: Whether no tick of this driver went well yet.
         settled_at: When windows were looked at for settling, by ``time.monotonic``; None: not yet.
     """
@@ -69,7 +69,7 @@ class Context:
     locks: Locks
     timetable: Timetable = field(default_factory=Timetable)
     follower: Follower = field(default_factory=Follower)
-    drawn: Drawn = field(default_factory=Drawn)
+    page_cache: PageCache = field(default_factory=PageCache)
     is_first: bool = True
     settled_at: float | None = None
 
@@ -116,11 +116,12 @@ def _catch_up(context: Context) -> None:
     done = context.follower.catch_up(
         spark, config, locks, lambda: aggregate_windows.start(spark, config, trigger=AVAILABLE_NOW, locks=locks)
     )
-    context.drawn.written(*((done.dates, done.figures) if done else (None,)))
+    dates, figures = (done.dates, done.figures) if done else (None, None)
+    context.page_cache.written(dates, figures)
 
 
 def _page(context: Context) -> None:
-    dashboard.write_page(context.spark, context.config, drawn=context.drawn)
+    dashboard.write_page(context.spark, context.config, cache=context.page_cache)
 
 
 def maintenance(context: Context, *, now: datetime | None = None) -> list[str]:
@@ -140,7 +141,7 @@ def maintenance(context: Context, *, now: datetime | None = None) -> list[str]:
     finally:
         if done != []:  # rows and windows may have been removed
             context.locks.forget_remembered()
-            context.drawn.written(None)
+            context.page_cache.written(None)
 
 
 STEPS = (

@@ -27,10 +27,10 @@ from jobs.store.tables import read_table, table_exists, table_properties
 from jobs.upkeep.retention import PURGED
 from metrics.aggregate.current import current_metrics
 from metrics.aggregate.ranges import Tile, tiles, window_start, within
-from metrics.aggregate.windows import SERIES, merged_range
+from metrics.aggregate.windows import merged_range
 from schemas.config import Config, Duration, duration_seconds
 from schemas.errors import ConfigError
-from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, WHOLE_ONLY_SECONDS
+from schemas.profile_metrics import ALL_VERSIONS, PROFILE_METRICS, SERIES, WHOLE_ONLY_SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd

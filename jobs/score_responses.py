@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.command.call import Call, add_new_checkpoint, command
 from jobs.command.errors import OK
 from jobs.command.log import LOG
-from jobs.scoring.batch import Standing, create_tables, retry_quarantine, score_batch
+from jobs.scoring.batch import BatchContext, create_tables, retry_quarantine, score_batch
 from jobs.scoring.scorers import checked_scorers
 from jobs.scoring.slicing import check_slices
 from jobs.source.changes import SourceQuery
@@ -62,11 +62,11 @@ def start(
     create_tables(spark, config)
     checkpoint = checkpoint_in_use(spark, config.checkpoint(SCORE_RESPONSES), new=new_checkpoint)
     LOG.info("scoring %s (%s), checkpoint %s", source_identifier(config.source), dialect, checkpoint)
-    standing = Standing(checkpoint, locks)
+    context = BatchContext(checkpoint, locks)
 
     def score(df: DataFrame, batch_id: int) -> None:
         with locks.step(SCORES.name):
-            score_batch(df, batch_id, config, standing)
+            score_batch(df, batch_id, config, context)
 
     def begin() -> Any:
         return stream(stream_source(spark, config), score, name=SCORE_RESPONSES, checkpoint=checkpoint, trigger=trigger)

@@ -80,6 +80,9 @@ PROFILE_METRICS = Table(
     properties={"delta.enableDeletionVectors": "true"},
 )
 
+SERIES = ("endpoint_name", "model_name", "model_version", "slice_key", "slice_value", "scorer_fingerprint")
+"""What windows are never merged across, beside ``column_name``."""
+
 BOOKKEEPING = ("revision", "is_settled", "is_frozen", "updated_at")
 """Columns that say how a row was written."""
 

@@ -42,8 +42,6 @@ DEFAULTS = {
     "spark.ui.retainedJobs": "100",
     "spark.ui.retainedStages": "100",
     "spark.ui.retainedTasks": "1000",
-    # KLL sketches are object aggregates, which fall back to sorting above 128 groups by default.
-    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "65536",
 }
 """Of a session that we make, also of one that spark-submit has settings for: where it has none of these."""
 

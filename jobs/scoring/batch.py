@@ -23,7 +23,7 @@ from jobs.scoring.ledger import (
     without_forgotten,
 )
 from jobs.scoring.name_limit import Names
-from jobs.scoring.outcomes import Said, Written, check_all_found, count_outcomes, purged_of, recount_batches
+from jobs.scoring.outcomes import Warned, Written, check_all_found, count_outcomes, purged_of, recount_batches
 from jobs.scoring.scorers import checked_scorers, score_exchanges
 from jobs.scoring.slicing import write_sliced
 from jobs.scoring.updates import (
@@ -65,7 +65,7 @@ def create_tables(spark: SparkSession, config: Config) -> None:
 
 
 @dataclass
-class Standing:
+class BatchContext:
     """What a driver's batches have in common.
 
     Attributes:
@@ -74,7 +74,7 @@ class Standing:
         backlog: How much there is to read.
         names: Names of endpoints and models that are known.
         ledger: Where batches are entered.
-        said: What was said of ids.
+        warned: Of which ids the log has warned.
     """
 
     checkpoint: str
@@ -82,18 +82,18 @@ class Standing:
     backlog: Backlog = field(default_factory=Backlog)
     names: Names = field(default_factory=Names)
     ledger: Ledger = field(default_factory=Ledger)
-    said: Said = field(default_factory=Said)
+    warned: Warned = field(default_factory=Warned)
 
 
-def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing) -> None:
+def score_batch(df: DataFrame, batch_id: int, config: Config, context: BatchContext) -> None:
     """Everything that happens to one micro-batch; safe to repeat at any point."""
     started = time.monotonic()
-    spark, output, locks = df.sparkSession, config.output, standing.locks
+    spark, output, locks = df.sparkSession, config.output, context.locks
     now = datetime.now(UTC)
     rows = common_rows(df, config, with_changes=True)
-    planned = read_checkpoint(spark, standing.checkpoint, batch_id)
+    planned = read_checkpoint(spark, context.checkpoint, batch_id)
     horizon = _horizon(spark, config, locks, planned, batch_id)
-    skipped = _skipped(spark, config, standing.checkpoint, batch_id, until=planned.source_version)
+    skipped = _skipped(spark, config, context.checkpoint, batch_id, until=planned.source_version)
     removed = read_table(spark, FORGOTTEN, output)
     forgotten = None if locks.remembered("nothing is forgotten", removed.isEmpty, under=SCORES.name) else removed
     in_quarantine = held_in_quarantine(spark, config)
@@ -107,7 +107,7 @@ def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing
 
         wanted = unpacked.withColumns(mine).transform(without_forgotten, forgotten)
         readable = wanted.join(in_quarantine, "source_row_hash", "left_anti")
-        new = standing.names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
+        new = context.names.capped(new_calls(readable, batch.dates, config, updates), batch.names, config)
         with kept(new) as calls:
             found = calls.agg(*_call_counts()).collect()[0]
             fail_point("before_scores")
@@ -126,23 +126,23 @@ def score_batch(df: DataFrame, batch_id: int, config: Config, standing: Standing
         # All calls that were not there were inserted, and nothing of an earlier run of the batch can be.
         is_plain = forgotten is None and updates is None and exchanges == found["exchanges"]
         written = None
-        if is_plain and standing.ledger.is_new(batch_id) and not batch.rows_expired:
+        if is_plain and context.ledger.is_new(batch_id) and not batch.rows_expired:
             written = Written(found["rows"], found["shared"], found["exchanges"], quarantined)
         else:
             check_all_found(without_replaced(unpacked, updates), batch, config, forgotten=forgotten)
         replaced = rows_replaced(updates, batch, config)
     purged = purged_of(spark, batch, config)
     account = count_outcomes(
-        spark, batch, config, standing.said, forgotten=forgotten, purged=purged, written=written
+        spark, batch, config, context.warned, forgotten=forgotten, purged=purged, written=written
     ) | {"rows_replaced": replaced}
     row = batch_row(spark, batch, account, purged, seconds)
-    standing.ledger.enter(row, batch_id, output)
+    context.ledger.enter(row, batch_id, output)
     if batch_id == 0:
         record_interrupted_batches(spark, batch, config)
     fail_point("after_batches")
     LOG.info(progress_line(batch, account, seconds))
     done = batch.rows_read + sum(one.rows_inserted or 0 for one in skipped)
-    standing.backlog.report(spark, config, planned.checkpoint_id, rows=done, started=started)
+    context.backlog.report(spark, config, planned.checkpoint_id, rows=done, started=started)
 
 
 def _call_counts() -> list[Column]:

@@ -50,8 +50,8 @@ class Written:
 
 
 @dataclass
-class Said:
-    """What a driver has said of ids, which it says once."""
+class Warned:
+    """Of which ids a driver has warned; it does once."""
 
     entities: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
@@ -63,7 +63,7 @@ class Said:
             LOG.warning("served entity %s is not in source.served_entities: its model has the id as name", entity)
 
     def of_shared_ids(self, scores: DataFrame) -> None:
-        """Other calls have the id, too; said of the first thousand ids."""
+        """Other calls have the id, too; warned of for the first thousand ids."""
         ids = scores.where(HAS_OWN_ID).select(F.expr(LOGGED_ID)).distinct().limit(FAILURES_NAMED)
         for one in sorted({printable(row[0]) for row in ids.collect()} - self.shared):
             if len(self.shared) < IDS_WARNED_OF:
@@ -112,7 +112,7 @@ def count_outcomes(
     spark: SparkSession,
     batch: Batch,
     config: Config,
-    said: Said,
+    warned: Warned,
     *,
     forgotten: DataFrame | None,
     purged: Mapping[str, Mapping[str, int] | None],
@@ -127,14 +127,14 @@ def count_outcomes(
         spark: Session.
         batch: The batch.
         config: Settings.
-        said: What was said of ids before.
+        warned: Of which ids the log has warned.
         forgotten: Rows of the table ``forgotten``; None: there are none.
         purged: Of ``purged_of``.
         written: What a batch that was never run before has written; None: it is read back from the tables.
     """
     mine = is_of(batch)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", batch.dates).where(mine)
-    counts = _work_of(scores, said)
+    counts = _work_of(scores, warned)
     if written is not None:
         counts |= {"rows_scored": written.rows, "rows_shared_id": written.shared, "exchanges": written.exchanges}
         quarantined = written.quarantined
@@ -142,7 +142,7 @@ def count_outcomes(
         counts |= _rows_of(scores)
         quarantined = read_table(spark, QUARANTINE, config.output).where(mine).count()
     if counts["rows_shared_id"]:
-        said.of_shared_ids(scores)
+        warned.of_shared_ids(scores)
     if forgotten is not None:
         removed_rows = gone(forgotten.where(mine), scores).agg(*gone_counts()).collect()[0]
         counts["rows_scored"] += removed_rows["scores"]
@@ -161,7 +161,7 @@ def count_outcomes(
     }
 
 
-def _work_of(scores: DataFrame, said: Said) -> dict[str, int]:
+def _work_of(scores: DataFrame, warned: Warned) -> dict[str, int]:
     """The work that rows of ``scores`` were, by one query: each row once for its prompt and once for its response."""
     failed = F.exists(F.map_values("score_errors"), lambda reason: reason.startswith("error:"))
     left_out = F.exists(F.map_values("score_errors"), lambda reason: reason.endswith("_EXCEEDED"))
@@ -181,7 +181,7 @@ def _work_of(scores: DataFrame, said: Said) -> dict[str, int]:
         F.count_if(once & F.col("failed")).alias("failed"),
         F.collect_set("entity").alias("entities"),
     ).collect()[0]
-    said.of_entities(totals["entities"])
+    warned.of_entities(totals["entities"])
     if totals["failed"]:
         _name_failures(scores.where(failed))
     names = ("exchanges_not_logged", "texts_scored", "tokens_scored", "failed")

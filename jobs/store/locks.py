@@ -19,7 +19,6 @@ import re
 import socket
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -33,6 +32,7 @@ from pyspark.sql import functions as F
 
 from jobs.command.errors import described
 from jobs.command.log import LOG
+from jobs.store.processes import is_alive, is_dead, owner_id
 from jobs.store.tables import create_table, insert_new, local_frame, read_table, set_rows
 from schemas.errors import LockedError
 from schemas.locks import LOCKS
@@ -48,7 +48,6 @@ LEASE = timedelta(minutes=10)
 """As long an owner may leave a question without an answer; then it is dead. It answers within a quarter of it."""
 
 POLL_SECONDS = 2.0
-ALIVE, ENDED = "alive", "ended"
 TIMES = ("acquired_at", "lease_until", "asked_until")
 
 
@@ -91,7 +90,7 @@ class Locks(Unlocked):
 
     def __init__(self, spark: SparkSession, output: Output, command: str, hops: Sequence[str] = ()) -> None:
         self._spark, self._output, self._command, self._hops = spark, output, command, hops
-        self._owner = f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
+        self._owner = owner_id()
         self._held: set[str] = set()
         self._asked: set[str] = set()
         self._lost: dict[str, Any] | None = None
@@ -220,7 +219,7 @@ class Locks(Unlocked):
         said, question = False, _Question(self._owner)
         while (holder := self._try(names)) is not None:
             over = time.monotonic() >= deadline
-            if over and (_is_alive(holder["owner"]) or question.is_answered(holder)):
+            if over and (is_alive(holder["owner"]) or question.is_answered(holder)):
                 raise LockedError(holder["table_name"], _named(holder), _free_at(holder))
             if values := question.asks(holder):
                 self._set(_as_found(holder), values)
@@ -262,9 +261,9 @@ class Locks(Unlocked):
         """Whether a lock is free and promised to nobody else, or ours since giving back failed, or a dead one's."""
         if row["owner"] is None:
             asker = row["asked_by"]
-            return asker in (None, self._owner) or row["asked_until"] <= now or _is_dead(asker)
+            return asker in (None, self._owner) or row["asked_until"] <= now or is_dead(asker)
         unanswered = row["asked_by"] == self._owner and row["lease_until"] <= now
-        return row["owner"] == self._owner or unanswered or _is_dead(row["owner"])
+        return row["owner"] == self._owner or unanswered or is_dead(row["owner"])
 
     def _rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         wanted = read_table(self._spark, LOCKS, self._output).where(F.col("table_name").isin(list(names)))
@@ -439,43 +438,3 @@ def _free_at(holder: dict[str, Any]) -> datetime:
     """When a lock is free at the latest, if its owner no longer runs."""
     until: datetime = holder["lease_until"] or datetime.now(UTC) + LEASE
     return until
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the process is one of this machine's, and has ended."""
-    machine, pid, started, _ = owner.split("/")
-    return machine == _machine() and _started(int(pid)) not in (started, ALIVE)
-
-
-def _is_alive(owner: str | None) -> bool:
-    """Whether the process is one of this machine's, and runs."""
-    if owner is None:
-        return True  # who waits for the lock has it as good as taken
-    machine, pid, started, _ = owner.split("/")
-    return machine == _machine() and _started(int(pid)) in (started, ALIVE)
-
-
-def _machine() -> str:
-    """This machine since it was started, and its space of process ids: containers count from 1, each for itself."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _started(pid: int) -> str:
-    """When a process was started, as its system counts it; ALIVE where that can't be told, ENDED for none."""
-    try:
-        # After the name, which may hold anything: state, …, and as the 20th the start time.
-        fields: Sequence[str] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return ENDED if fields[0] in "ZX" else fields[19]
-    except OSError:  # no /proc, or one that hides other users' processes
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ENDED
-    except PermissionError:
-        pass
-    return ALIVE

@@ -176,7 +176,10 @@ def read_changes(spark: SparkSession, table: Table, output: Output) -> DataFrame
 
 
 def read_changes_after(spark: SparkSession, table: Table, output: Output, version: int) -> DataFrame:
-    """The table's change feed after a version, up to now; empty where there is no later version."""
+    """The table's change feed after a version, up to now; empty where there is no later version.
+
+    For that the session is told to take versions that are still to come for none.
+    """
     spark.conf.set("spark.databricks.delta.changeDataFeed.timestampOutOfRange.enabled", "true")
     reader = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", version + 1)
     if output.path is not None:

@@ -71,7 +71,7 @@ def maintain(
         locks: This driver's locks.
         timetable: This driver's.
         catch_up: Brings the windows up to date; called before rows are removed, which they must have seen.
-        settle: Marks windows as settled; called with their table's lock held.
+        settle: TouchedTimes windows as settled; called with their table's lock held.
         now: Moment to judge by; None for this one.
 
     Returns:

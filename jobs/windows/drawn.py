@@ -27,7 +27,7 @@ RECENT_DAYS = 31
 MEASURE = ("endpoint_name", "model_name", "model_version", "column_name")
 """What one scorer is the newest of."""
 
-STATISTICS = (
+COLUMNS = (
     "count",
     "num_nulls",
     "avg",
@@ -49,7 +49,7 @@ SAME = ("count", "num_nulls", "sum", "weighted_count")
 """Two windows with the same of these are the same: the one that was written first stands."""
 
 
-class Drawn:
+class PageCache:
     """The windows that a page was drawn of, for the next page of the same process.
 
     Who writes windows holds the window hop's lock: a driver knows what it has written, and reads it from the table only
@@ -101,7 +101,9 @@ class Drawn:
         return self._rows
 
 
-def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS, drawn: Drawn | None = None) -> pd.DataFrame:
+def page_metrics(
+    spark: SparkSession, config: Config, needs: Needs = NEEDS, cache: PageCache | None = None
+) -> pd.DataFrame:
     """The rows of ``profile_metrics`` that something is drawn of, with ``window_start`` and ``window_end`` (UTC).
 
     Minutes and hours of the last month, and all days. Of each version's measure only the newest scorer's windows, as in
@@ -111,9 +113,9 @@ def page_metrics(spark: SparkSession, config: Config, needs: Needs = NEEDS, draw
         spark: Session.
         config: Settings.
         needs: Which measures; the page's are ``metrics.dashboard.charts.NEEDS``.
-        drawn: What the page before has read, by this process; None: everything is read.
+        cache: What the page before was drawn of, by this process; None: everything is read.
     """
-    rows = (drawn or Drawn()).rows(read_table(spark, PROFILE_METRICS, config.output), needs)
+    rows = (cache or PageCache()).rows(read_table(spark, PROFILE_METRICS, config.output), needs)
     # The rule of current_metrics; for a month of minutes Spark takes two seconds longer (tests/jobs/test_dashboard.py).
     last = rows.sort_values(["window_start", "updated_micros", "count"]).drop_duplicates(list(MEASURE), keep="last")
     scorer = [*MEASURE, "scorer_fingerprint"]
@@ -129,7 +131,7 @@ def _read(windows: DataFrame) -> pd.DataFrame:
         F.unix_micros("window.end").alias("window_end"),
         "granularity",
         *MEASURE,
-        *STATISTICS,
+        *COLUMNS,
         "scorer_fingerprint",
         F.unix_micros("updated_at").alias("updated_micros"),
     ).toPandas()
@@ -148,7 +150,7 @@ def _as_frame(figures: pa.Table, needs: Needs) -> pd.DataFrame:
                       pc.is_in(figures["column_name"], value_set=pa.array(names)))
               for granularity, names in needs.items()]  # fmt: skip
     chosen = figures.filter(pc.and_(reduce(pc.or_, wanted), pc.is_null(figures["slice_key"])))
-    rows = chosen.select(["granularity", *MEASURE, *STATISTICS, "scorer_fingerprint"]).to_pandas()
+    rows = chosen.select(["granularity", *MEASURE, *COLUMNS, "scorer_fingerprint"]).to_pandas()
     times = {
         f"window_{side}": pd.to_datetime(
             pc.cast(pc.struct_field(chosen["window"], side), "int64").to_numpy(), unit="us"

@@ -16,7 +16,7 @@ from jobs.store.checkpoints import AGGREGATE_WINDOWS
 from jobs.store.locks import UNLOCKED, Unlocked
 from jobs.store.tables import delete_rows, merge, read_table, retried
 from jobs.upkeep.retention import purged_until
-from jobs.windows.few import Marks, as_frame, few_figures, marks_of
+from jobs.windows.on_driver import TouchedTimes, as_frame, driver_figures, touched_times
 from jobs.windows.query import NOT_FROZEN, SAME_FREQUENCIES, is_wanted, unit_length, whole_figures
 from jobs.windows.settle import settling_time
 from metrics.aggregate.windows import touched_units
@@ -77,26 +77,25 @@ def recompute_touched(feed: DataFrame, config: Config, locks: Unlocked) -> Recom
     """
     spark = feed.sparkSession
     changes = feed.where(F.col("_change_type").isin("insert", "update_preimage", "update_postimage"))
-    marks = marks_of(changes, config)
+    times = touched_times(changes, config)
     # The rows of older dates are gone: their windows stay as they are.
-    horizon = (
-        locks.remembered("purged until", lambda: purged_until(spark, config), under=SCORES.name)
-        if marks.dates
-        else None
-    )
-    dates = sorted(day for day in marks.dates if horizon is None or day >= horizon)
-    figures = None
+    dates, figures = sorted(times.dates), None
     if dates:
-        figures = retried(lambda: _recompute(changes, marks, dates, config, locks))
-    return Recomputed(marks.dates, marks.version, figures)
+        horizon = locks.remembered("purged until", lambda: purged_until(spark, config), under=SCORES.name)
+        dates = [day for day in dates if horizon is None or day >= horizon]
+    if dates:
+        figures = retried(lambda: _recompute(changes, times, dates, config, locks))
+    return Recomputed(times.dates, times.version, figures)
 
 
-def _recompute(changes: DataFrame, marks: Marks, dates: list[date], config: Config, locks: Unlocked) -> pa.Table | None:
+def _recompute(
+    changes: DataFrame, times: TouchedTimes, dates: list[date], config: Config, locks: Unlocked
+) -> pa.Table | None:
     """On the driver where the windows and their rows are few, which are returned; else by executors."""
     spark = changes.sparkSession
     forgotten = read_table(spark, FORGOTTEN, config.output)
     is_forgotten = not locks.remembered("nothing is forgotten", forgotten.isEmpty, under=SCORES.name)
-    figures = few_figures(spark, marks, dates, config, is_forgotten=is_forgotten) if marks.at else None
+    figures = driver_figures(spark, times, dates, config, is_forgotten=is_forgotten) if times.at else None
     if figures is not None:
         fail_point("before_windows")
         write_windows(as_frame(spark, figures), dates, config, locks)

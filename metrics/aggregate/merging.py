@@ -12,31 +12,21 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasketches import kll_doubles_sketch  # type: ignore[import-untyped]
 
+from metrics.aggregate.groups import TIME, windows_of
 from metrics.aggregate.rows import Codes, coded
-from metrics.aggregate.statistics import (
-    NAMES,
-    SKETCH_SIZE,
-    STATISTICS,
-    SUMS,
-    TIME,
-    doubles,
-    frequencies,
-    lists,
-    window_of,
-)
+from metrics.aggregate.statistics import SKETCH_SIZE, STATISTICS_SCHEMA, SUMS, frequencies, statistics_columns
 from schemas.config import duration_seconds
 from schemas.measures import BY_NAME, Values
-from schemas.profile_metrics import QUANTILES
+from schemas.profile_metrics import QUANTILES, SERIES
 
-SERIES = (*NAMES, "scorer_fingerprint")
-"""What is never merged, beside ``column_name``."""
+_ALL = STATISTICS_SCHEMA.names
 
 MERGED = pa.schema(
-    [("since", TIME), ("until", TIME), *(field for field in STATISTICS if field.name not in ("window", "window_date"))]
+    [("since", TIME), ("until", TIME), *(STATISTICS_SCHEMA.field(name) for name in _ALL if "window" not in name)]
 )
 """Columns of ``merge_windows``; its ``granularity`` is NULL."""
 
-PARTS = tuple(name for name in STATISTICS.names if name not in ("window_date", "median", "quantiles", "weighted_avg"))
+PARTS = tuple(name for name in _ALL if name not in ("window_date", "median", "quantiles", "weighted_avg"))
 """What is needed of the windows."""
 
 
@@ -99,25 +89,16 @@ def merge_windows(windows: pa.Table, *, seconds: int | None = None, begin: int =
             above, below = (np.where(part >= 0, sums[column][part], np.nan) for part in parts)
             result[is_it] = np.where(count[is_it] > 0, np.exp(above / np.where(below > 0, below, np.nan)), np.nan)
     sketches, quantiles = _sketched(windows.column("sketch"), order, bounds, has_values)
-    quantiles[:, 0], quantiles[:, -1] = smallest, largest
+    numbers = sums | {"avg": avg, "stddev": stddev, "min": smallest, "max": largest, "weighted_avg": weighted_avg}
+    num_nulls = np.bincount(group, weights=number("num_nulls"), minlength=groups).astype(np.int64)
     of = pa.array(first, pa.int64())
     columns = {
         "since": _times(extreme(np.minimum, start)),
         "until": _times(extreme(np.maximum, end)),
         "granularity": pa.nulls(groups, pa.string()),
         **{one: pc.take(_text(windows, one), of) for one in (*SERIES, "column_name")},
-        "count": pa.array(count.astype(np.int64)),
-        "num_nulls": pa.array(np.bincount(group, weights=number("num_nulls"), minlength=groups).astype(np.int64)),
-        "avg": doubles(avg),
-        "stddev": doubles(stddev),
-        "min": doubles(smallest),
-        "max": doubles(largest),
-        "median": doubles(quantiles[:, QUANTILES.index(0.5)]),
-        "quantiles": lists(quantiles),
-        "weighted_avg": doubles(weighted_avg),
-        **{column: doubles(values) for column, values in sums.items()},
-        "sketch": pa.array(sketches, pa.binary()),
-        "frequencies": pa.array(_counted(windows, order, bounds), STATISTICS.field("frequencies").type),
+        **statistics_columns(count.astype(np.int64), num_nulls, numbers, quantiles, sketches),
+        "frequencies": pa.array(_counted(windows, order, bounds), STATISTICS_SCHEMA.field("frequencies").type),
     }
     return pa.table({column: columns[column] for column in MERGED.names}, schema=MERGED)
 
@@ -130,18 +111,15 @@ def long_windows(parts: pa.Table, granularity: str) -> pa.Table:
         granularity: Length of the long windows.
 
     Returns:
-        ``STATISTICS``.
+        ``STATISTICS_SCHEMA``.
     """
     seconds = duration_seconds(granularity)
     merged = merge_windows(parts, seconds=seconds)
     start = pc.cast(merged.column("since"), pa.int64()).to_numpy() // 1_000_000 // seconds * seconds
-    columns = {name: merged.column(name) for name in STATISTICS.names if name in merged.column_names}
-    columns |= {
-        "window": window_of(start, np.full(len(start), seconds)),
-        "window_date": pa.array(start // 86400, pa.int64()).cast(pa.int32()).cast(pa.date32()),
-        "granularity": pa.array([granularity] * len(start), pa.string()),
-    }
-    return pa.table({name: columns[name] for name in STATISTICS.names}, schema=STATISTICS)
+    columns = {name: merged.column(name) for name in STATISTICS_SCHEMA.names if name in merged.column_names}
+    columns |= windows_of(start, np.full(len(start), seconds))
+    columns |= {"granularity": pa.array([granularity] * len(start), pa.string())}
+    return pa.table({name: columns[name] for name in STATISTICS_SCHEMA.names}, schema=STATISTICS_SCHEMA)
 
 
 def _seconds(windows: pa.Table, side: str) -> Codes:

@@ -108,8 +108,12 @@ class Rows:
         """The weight of a measure's values: a scored request stands for those of its like that were not, too."""
         if measure.scorer is None:
             return self.weight
+        return np.where(self.fingerprint(measure).is_known, self._scored_weight, self.weight)
+
+    @cached_property
+    def _scored_weight(self) -> Values:
         rate = np.where(self.number("status_code") == 200, self.number("sample_rate"), 1.0)
-        return np.where(self.fingerprint(measure).is_known, self.weight * _inverse(rate), self.weight)
+        return self.weight * _inverse(rate)
 
     @cached_property
     def is_scored(self) -> Values:

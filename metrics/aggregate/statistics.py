@@ -5,21 +5,18 @@ Used on the driver for the few rows of a trigger, and by executors in bulk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 from datasketches import kll_doubles_sketch  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
-from metrics.aggregate.rows import Coded, Codes, Rows, coded
-from schemas import profile_metrics
-from schemas.config import duration_seconds
+from metrics.aggregate.groups import TIME, Groups, Touched, groups_of, taken
+from metrics.aggregate.rows import Coded, Codes, Rows
 from schemas.measures import MEASURES, Measure, Values
-from schemas.profile_metrics import ALL_VERSIONS, QUANTILES, WHOLE_ONLY_SECONDS
+from schemas.profile_metrics import QUANTILES, SERIES, STATISTICS
 
 SKETCH_SIZE = 200
 """k of the KLL sketches, as Spark's kll_sketch_agg_double has it: ranks are within 1.7 % at 99 %."""
@@ -27,15 +24,12 @@ SKETCH_SIZE = 200
 FREQUENCIES, OTHER = 100, "__other__"
 """So many values of a category are counted one by one; the others together."""
 
-NAMES = ("endpoint_name", "model_name", "model_version", "slice_key", "slice_value")
 SUMS = ("sum", "weighted_count", "sum_wx", "sum_w2", "sum_w2x", "sum_w2x2")
-
-TIME = pa.timestamp("us", "UTC")
 
 _TYPES = {
     "window": pa.struct([("start", TIME), ("end", TIME)]),
     "window_date": pa.date32(),
-    **dict.fromkeys(("granularity", *NAMES, "column_name", "scorer_fingerprint"), pa.string()),
+    **dict.fromkeys(("granularity", *SERIES, "column_name"), pa.string()),
     **dict.fromkeys(("count", "num_nulls"), pa.int64()),
     **dict.fromkeys(("avg", "stddev", "min", "max", "median", "weighted_avg", *SUMS), pa.float64()),
     "quantiles": pa.list_(pa.float64()),
@@ -43,29 +37,8 @@ _TYPES = {
     "frequencies": pa.map_(pa.string(), pa.int64()),
 }
 
-STATISTICS = pa.schema([(name, _TYPES[name]) for name in profile_metrics.STATISTICS])
+STATISTICS_SCHEMA = pa.schema([(name, _TYPES[name]) for name in STATISTICS])
 """``profile_metrics`` but for its bookkeeping columns (revision, is_settled, is_frozen, updated_at)."""
-
-Touched = Collection[tuple[str, int, str | None, str | None]]
-"""Windows: granularity, start in seconds of the UTC epoch, endpoint and model."""
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Windows of one version and slice, and which rows are in each.
-
-    Attributes:
-        row: Row of each membership; sorted by group.
-        group: Group of each membership, from 0.
-        columns: What identifies each group, by column of ``STATISTICS``.
-    """
-
-    row: Codes
-    group: Codes
-    columns: dict[str, pa.Array]
-
-    def __len__(self) -> int:
-        return len(self.columns["granularity"])
 
 
 def window_statistics(
@@ -88,98 +61,18 @@ def window_statistics(
         touched: Only these windows; None: all that rows fall into.
 
     Returns:
-        ``STATISTICS``.
+        ``STATISTICS_SCHEMA``.
     """
     read = Rows(rows, toxicity_threshold)
     if not len(read):
-        return STATISTICS.empty_table()
-    groups = _groups(rows, read, granularities, touched)
+        return STATISTICS_SCHEMA.empty_table()
+    groups = groups_of(rows, read, granularities, touched)
     if not len(groups):
-        return STATISTICS.empty_table()
+        return STATISTICS_SCHEMA.empty_table()
     return pa.concat_tables([_of_measure(measure, read, groups) for measure in MEASURES])
 
 
-def _groups(rows: pa.Table, read: Rows, granularities: Sequence[str], touched: Touched | None) -> _Groups:
-    """Each row once per granularity, for its version and for all, for the whole and for each of its slices."""
-    endpoint, model, version = (coded(pc.cast(rows.column(name), pa.string())) for name in NAMES[:3])
-    names, place = np.unique(endpoint.codes * len(model.values) + model.codes, return_inverse=True)
-    pairs = [(endpoint.values[one // len(model.values)], model.values[one % len(model.values)]) for one in names]
-    versions = [*version.values] if ALL_VERSIONS in version.values else [*version.values, ALL_VERSIONS]
-    every = versions.index(ALL_VERSIONS)
-    at, slice_codes, slices = read.slices
-    parts: list[tuple[Codes, ...]] = []
-    for number, granularity in enumerate(granularities):
-        seconds = duration_seconds(granularity)
-        start = read.epoch // seconds * seconds
-        chosen = _in_touched(granularity, start, place, pairs, touched)
-        whole = np.flatnonzero(chosen)
-        sides = [(whole, np.zeros(len(whole), np.int64))]
-        if seconds > WHOLE_ONLY_SECONDS:
-            sides.append((at[chosen[at]], slice_codes[chosen[at]] + 1))
-        for row, slot in sides:
-            own = version.codes[row]
-            # A log may name a version *: its rows are among all versions' once.
-            twice = np.concatenate([np.arange(len(row)), np.flatnonzero(own != every)])
-            of = np.concatenate([own, np.full(len(twice) - len(row), every)])
-            where = row[twice]
-            parts.append((where, np.full(len(where), number), start[where], place[where], of, slot[twice]))
-    row, numbers, start, pair, of, slot = (np.concatenate(column) for column in zip(*parts, strict=True))
-    starts, start_code = np.unique(start, return_inverse=True)
-    sizes = (len(granularities), max(len(starts), 1), len(pairs), len(versions), len(slices) + 1)
-    keys, group = np.unique(np.ravel_multi_index((numbers, start_code, pair, of, slot), sizes), return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    numbers, start_code, pair, of, slot = np.unravel_index(keys, sizes)
-    begin = starts[start_code]
-    length = np.array([duration_seconds(one) for one in granularities])[numbers]
-    both = [(None, None), *slices]
-    columns = {
-        "window": window_of(begin, length),
-        "window_date": pa.array(begin // 86400, pa.int64()).cast(pa.int32()).cast(pa.date32()),
-        "granularity": taken(granularities, numbers),
-        "endpoint_name": taken([one for one, _ in pairs], pair),
-        "model_name": taken([one for _, one in pairs], pair),
-        "model_version": taken(versions, of),
-        "slice_key": taken([one for one, _ in both], slot),
-        "slice_value": taken([one for _, one in both], slot),
-    }
-    return _Groups(row[order], group[order], columns)
-
-
-def _in_touched(
-    granularity: str,
-    start: Codes,
-    place: Codes,
-    pairs: Sequence[tuple[str | None, str | None]],
-    touched: Touched | None,
-) -> NDArray[np.bool_]:
-    """Which rows fall into a touched window of this length."""
-    if touched is None:
-        return np.ones(len(start), dtype=bool)
-    number = {pair: code for code, pair in enumerate(pairs)}
-    wanted = [
-        (begin, number[endpoint, model])
-        for one, begin, endpoint, model in touched
-        if one == granularity and (endpoint, model) in number
-    ]
-    if not wanted:
-        return np.zeros(len(start), dtype=bool)
-    begins, models = np.array(wanted, dtype=np.int64).T
-    found: NDArray[np.bool_] = np.isin(start * len(pairs) + place, begins * len(pairs) + models)
-    return found
-
-
-def taken(values: Sequence[str | None], codes: Codes) -> pa.Array:
-    """The strings that codes stand for."""
-    return pa.array(values, pa.string()).take(pa.array(codes, pa.int64()))
-
-
-def window_of(start: Codes, length: Codes) -> pa.Array:
-    """Windows as structs, from seconds of the UTC epoch."""
-    ends = (pa.array(seconds * 1_000_000, pa.int64()).cast(TIME) for seconds in (start, start + length))
-    return pa.StructArray.from_arrays(list(ends), names=["start", "end"])
-
-
-def _of_measure(measure: Measure, read: Rows, groups: _Groups) -> pa.Table:
+def _of_measure(measure: Measure, read: Rows, groups: Groups) -> pa.Table:
     """One measure's statistics in all groups that it has a part in, of each fingerprint by itself."""
     mark = read.fingerprint(measure)
     row, group = groups.row, groups.group
@@ -187,14 +80,14 @@ def _of_measure(measure: Measure, read: Rows, groups: _Groups) -> pa.Table:
         chosen = (read.is_scored | ~mark.is_known)[row]
         row, group = row[chosen], group[chosen]
     if not len(row):
-        return STATISTICS.empty_table()
+        return STATISTICS_SCHEMA.empty_table()
     present, at, mark_of = _split(group, row, mark)
     sums = _category if measure.kind == "category" else _ratio if measure.kind == "ratio" else _numbers
     columns = {name: column.take(pa.array(present, pa.int64())) for name, column in groups.columns.items()}
     columns |= {"column_name": pa.array([measure.name], pa.string()).take(pa.array(np.zeros(len(present), np.int64)))}
     columns |= sums(measure, read, row[at.order], at) | {"scorer_fingerprint": taken(mark.values, mark_of)}
-    nothing = {name: pa.nulls(len(present), STATISTICS.field(name).type) for name in STATISTICS.names}
-    return pa.table({name: (nothing | columns)[name] for name in STATISTICS.names}, schema=STATISTICS)
+    nothing = {name: pa.nulls(len(present), STATISTICS_SCHEMA.field(name).type) for name in STATISTICS_SCHEMA.names}
+    return pa.table({name: (nothing | columns)[name] for name in STATISTICS_SCHEMA.names}, schema=STATISTICS_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -254,22 +147,15 @@ def _numbers(measure: Measure, read: Rows, row: Codes, at: _Cells) -> dict[str, 
         stddev = np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
         weighted_avg = sums["sum_wx"] / weighted
     sketches, quantiles = _sketched(x, first, there, at.cells)
-    smallest, largest = reduced(np.minimum, x), reduced(np.maximum, x)
-    quantiles[:, 0], quantiles[:, -1] = smallest, largest
-    return {
-        "count": pa.array(count, pa.int64()),
-        "num_nulls": pa.array(total - count, pa.int64()),
-        "avg": doubles(avg),
-        "stddev": doubles(stddev),
-        "min": doubles(smallest),
-        "max": doubles(largest),
-        "median": doubles(quantiles[:, QUANTILES.index(0.5)]),
-        "quantiles": lists(quantiles),
-        "weighted_count": pa.array(np.nan_to_num(weighted), pa.float64()),
-        "weighted_avg": doubles(weighted_avg),
-        **{name: doubles(value) for name, value in sums.items()},
-        "sketch": pa.array(sketches, pa.binary()),
+    numbers = sums | {
+        "avg": avg,
+        "stddev": stddev,
+        "weighted_count": np.nan_to_num(weighted),
+        "weighted_avg": weighted_avg,
+        "min": reduced(np.minimum, x),
+        "max": reduced(np.maximum, x),
     }
+    return statistics_columns(count, total - count, numbers, quantiles, sketches)
 
 
 def _reducer(first: Codes, there: Codes, cells: int) -> Callable[[np.ufunc, Values], Values]:
@@ -285,7 +171,7 @@ def _reducer(first: Codes, there: Codes, cells: int) -> Callable[[np.ufunc, Valu
 
 
 def _sketched(x: Values, first: Codes, there: Codes, cells: int) -> tuple[list[bytes | None], Values]:
-    """The KLL sketch of each cell, and its values at QUANTILES; the first and the last are exact elsewhere."""
+    """The KLL sketch of each cell, and its values at QUANTILES."""
     sketches: list[bytes | None] = [None] * cells
     quantiles = np.full((cells, len(QUANTILES)), np.nan)
     bounds = first.tolist()
@@ -295,6 +181,33 @@ def _sketched(x: Values, first: Codes, there: Codes, cells: int) -> tuple[list[b
         sketches[cell] = sketch.serialize()
         quantiles[cell] = sketch.get_quantiles(QUANTILES, True)
     return sketches, quantiles
+
+
+def statistics_columns(
+    count: Codes,
+    num_nulls: Codes,
+    numbers: dict[str, Values],
+    quantiles: Values,
+    sketches: Sequence[bytes | None],
+) -> dict[str, pa.Array]:
+    """The columns of numbers' statistics.
+
+    Args:
+        count: (windows,).
+        num_nulls: (windows,).
+        numbers: (windows,) each, by column; NaN is NULL.
+        quantiles: (windows, QUANTILES), from the sketches; the first and the last are exact: ``min`` and ``max``.
+        sketches: One per window; None where there is no value.
+    """
+    quantiles[:, 0], quantiles[:, -1] = numbers["min"], numbers["max"]
+    return {
+        "count": pa.array(count, pa.int64()),
+        "num_nulls": pa.array(num_nulls, pa.int64()),
+        **{name: doubles(values) for name, values in numbers.items()},
+        "median": doubles(quantiles[:, QUANTILES.index(0.5)]),
+        "quantiles": lists(quantiles),
+        "sketch": pa.array(sketches, pa.binary()),
+    }
 
 
 def doubles(values: Values) -> pa.Array:
@@ -351,7 +264,7 @@ def _category(measure: Measure, read: Rows, row: Codes, at: _Cells) -> dict[str,
         "count": pa.array(count, pa.int64()),
         "num_nulls": pa.array(np.bincount(at.cell, minlength=at.cells) - count, pa.int64()),
         "weighted_count": pa.array(weight, pa.float64()),
-        "frequencies": pa.array(maps, STATISTICS.field("frequencies").type),
+        "frequencies": pa.array(maps, STATISTICS_SCHEMA.field("frequencies").type),
     }
 
 

@@ -27,9 +27,6 @@ UNIT = ("unit_start", "endpoint_name", "model_name")
 
 KEYS = (*GROUP, "end", "model_version", "slice_key", "slice_value", "column_name", "scorer_fingerprint")
 
-SERIES = ("endpoint_name", "model_name", "model_version", "slice_key", "slice_value", "scorer_fingerprint")
-"""What is never merged, beside ``column_name``."""
-
 STATISTICS_DDL = ", ".join(f"{c.name} {c.type}" for c in PROFILE_METRICS.columns if c.name in STATISTICS)
 
 HOUR, DAY = 3600, 86400

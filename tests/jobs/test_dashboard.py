@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs.store.tables import create_table, delete_rows, insert_new, local_frame, read_table, set_rows
-from jobs.windows.drawn import Drawn, page_metrics
+from jobs.windows.drawn import PageCache, page_metrics
 from metrics.aggregate.current import current_metrics
-from metrics.aggregate.statistics import STATISTICS
+from metrics.aggregate.statistics import STATISTICS_SCHEMA
 from metrics.dashboard.charts import NEEDS
 from schemas.config import Config, parse_config
 from schemas.profile_metrics import PROFILE_METRICS
@@ -55,9 +55,9 @@ def config(spark: SparkSession, tmp_path: Path) -> Config:
     return config
 
 
-def shown(spark: SparkSession, config: Config, drawn: Drawn) -> dict[date, float]:
+def shown(spark: SparkSession, config: Config, cache: PageCache) -> dict[date, float]:
     """Sums of the day windows of a page."""
-    days = page_metrics(spark, config, NEEDS, drawn).query("granularity == '1 day'")
+    days = page_metrics(spark, config, NEEDS, cache).query("granularity == '1 day'")
     return {start.date(): total for start, total in zip(days["window_start"], days["sum"], strict=True)}
 
 
@@ -82,49 +82,49 @@ def test_windows_are_read_once(spark: SparkSession, config: Config) -> None:
     """Again only where this process has written them; who else writes windows is refused by the hop's lock."""
     yesterday, before = NEWEST - timedelta(days=1), NEWEST - timedelta(days=2)
     insert(spark, config, window(yesterday), window(before))
-    everything, drawn = (LONG_AGO, before, yesterday, NEWEST), Drawn()
-    assert shown(spark, config, drawn) == dict.fromkeys(everything, 1.0)
+    everything, cache = (LONG_AGO, before, yesterday, NEWEST), PageCache()
+    assert shown(spark, config, cache) == dict.fromkeys(everything, 1.0)
     set_rows(spark, PROFILE_METRICS, config.output, F.lit(True), {"sum": F.lit(5.0)})
-    assert shown(spark, config, drawn) == dict.fromkeys(everything, 1.0)
-    drawn.written({NEWEST, LONG_AGO})
-    assert shown(spark, config, drawn) == {LONG_AGO: 5.0, before: 1.0, yesterday: 1.0, NEWEST: 5.0}
+    assert shown(spark, config, cache) == dict.fromkeys(everything, 1.0)
+    cache.written({NEWEST, LONG_AGO})
+    assert shown(spark, config, cache) == {LONG_AGO: 5.0, before: 1.0, yesterday: 1.0, NEWEST: 5.0}
     insert(spark, config, window(NEWEST + timedelta(days=1)))
     delete_rows(spark, PROFILE_METRICS, config.output, of(LONG_AGO))
-    drawn.written({LONG_AGO, NEWEST + timedelta(days=1)})
-    assert shown(spark, config, drawn) == {before: 1.0, yesterday: 1.0, NEWEST: 5.0, NEWEST + timedelta(days=1): 1.0}
-    drawn.written(None)
-    assert shown(spark, config, drawn)[before] == 5.0
+    cache.written({LONG_AGO, NEWEST + timedelta(days=1)})
+    assert shown(spark, config, cache) == {before: 1.0, yesterday: 1.0, NEWEST: 5.0, NEWEST + timedelta(days=1): 1.0}
+    cache.written(None)
+    assert shown(spark, config, cache)[before] == 5.0
 
 
 def figures(*windows: dict[str, Any]) -> pa.Table:
     """Windows as they are computed on the driver."""
-    return pa.Table.from_pylist(list(windows), STATISTICS)
+    return pa.Table.from_pylist(list(windows), STATISTICS_SCHEMA)
 
 
 def test_what_was_computed_here_is_not_read(spark: SparkSession, config: Config) -> None:
-    drawn, tomorrow = Drawn(), NEWEST + timedelta(days=1)
-    assert shown(spark, config, drawn) == {LONG_AGO: 1.0, NEWEST: 1.0}
+    cache, tomorrow = PageCache(), NEWEST + timedelta(days=1)
+    assert shown(spark, config, cache) == {LONG_AGO: 1.0, NEWEST: 1.0}
     sliced = window(NEWEST, sum=9.0) | {"slice_key": "prompt_length", "slice_value": "over 300 words"}
     other = window(NEWEST, sum=9.0, column_name="cost")
-    drawn.written({NEWEST, tomorrow}, figures(window(NEWEST, sum=3.0), sliced, other, window(tomorrow, sum=4.0)))
-    assert shown(spark, config, drawn) == {LONG_AGO: 1.0, NEWEST: 3.0, tomorrow: 4.0}
+    cache.written({NEWEST, tomorrow}, figures(window(NEWEST, sum=3.0), sliced, other, window(tomorrow, sum=4.0)))
+    assert shown(spark, config, cache) == {LONG_AGO: 1.0, NEWEST: 3.0, tomorrow: 4.0}
     minute = window(NEWEST, "1 minute")
-    drawn.written({NEWEST}, figures(minute))
-    assert len(page_metrics(spark, config, NEEDS, drawn).query("granularity == '1 minute'")) == 1
+    cache.written({NEWEST}, figures(minute))
+    assert len(page_metrics(spark, config, NEEDS, cache).query("granularity == '1 minute'")) == 1
     # The month moves on, and the minute with it.
-    drawn.written({NEWEST + timedelta(days=31)}, figures(window(NEWEST + timedelta(days=31))))
-    assert set(page_metrics(spark, config, NEEDS, drawn)["granularity"]) == {"1 day"}
+    cache.written({NEWEST + timedelta(days=31)}, figures(window(NEWEST + timedelta(days=31))))
+    assert set(page_metrics(spark, config, NEEDS, cache)["granularity"]) == {"1 day"}
 
 
 def test_a_window_that_was_only_computed_again_stays_as_old_as_it_is(spark: SparkSession, config: Config) -> None:
     """Of two scorers of one window the one that was written last is drawn: as the table has it."""
     insert(spark, config, window(NEWEST, scorer_fingerprint="first", count=9, sum=9.0))
-    drawn = Drawn()
-    shown(spark, config, drawn)
+    cache = PageCache()
+    shown(spark, config, cache)
     marks = {"first": 9, "second": 1}
     both = (window(NEWEST, scorer_fingerprint=name, count=n, sum=float(n)) for name, n in marks.items())
-    drawn.written({NEWEST}, figures(*both))
-    assert shown(spark, config, drawn)[NEWEST] == 1.0
+    cache.written({NEWEST}, figures(*both))
+    assert shown(spark, config, cache)[NEWEST] == 1.0
 
 
 def test_of_several_scorers_the_newest_is_drawn(spark: SparkSession, config: Config) -> None:

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from jobs import aggregate_windows, monitor, score_responses
 from jobs.reconcile import reconcile
 from jobs.store import locks as module
+from jobs.store import processes
 from jobs.store.checkpoints import AGGREGATE_WINDOWS
 from jobs.store.locks import UNLOCKED, Locks
 from jobs.store.tables import set_rows
@@ -185,14 +186,14 @@ def test_a_process_that_died_is_succeeded_at_once_on_its_machine_only(
     dead = Locks(spark, output, "monitor")
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     machine, _, _, mark = dead._owner.split("/")
-    dead._owner = f"{machine}/{process.pid}/{module._started(process.pid)}/{mark}"
+    dead._owner = f"{machine}/{process.pid}/{processes.started(process.pid)}/{mark}"
     entered = dead.held("scores")
     entered.__enter__()
     after = Locks(spark, output, "monitor")
     with pytest.raises(LockedError):
         after._take(["scores"], wait=0)
     process.kill()  # and nobody has asked yet what became of it: a zombie is dead, too
-    while module._started(process.pid) != "ended":
+    while processes.started(process.pid) != "ended":
         time.sleep(0.1)
 
     dead._done.set()  # it answers nobody
@@ -213,7 +214,7 @@ def test_elsewhere_an_owner_is_dead_that_leaves_a_question_without_an_answer(
     past = F.lit(datetime.now(UTC) - timedelta(hours=1))
     long_ago = {"lease_until": past, "asked_by": F.lit("elsewhere/1/2/3"), "asked_until": past}
     set_rows(spark, LOCKS, output, F.lit(True), long_ago)
-    monkeypatch.setattr(module, "_machine", lambda: "another machine")
+    monkeypatch.setattr(processes, "machine", lambda: "another machine")
     began = time.monotonic()
     with Locks(spark, output, "monitor").held("scores"):
         assert time.monotonic() - began >= 6
@@ -225,7 +226,7 @@ def test_elsewhere_an_owner_that_answers_is_alive(
 ) -> None:
     with Locks(spark, output, "monitor", ["score_responses"]) as first:
         first.begin()
-        monkeypatch.setattr(module, "_machine", lambda: "another machine")
+        monkeypatch.setattr(processes, "machine", lambda: "another machine")
         other = Locks(spark, output, "monitor", ["score_responses"])
         with pytest.raises(LockedError, match="score_responses is in use by monitor"):
             other.begin()

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from jobs.command.log import LOG
 from jobs.reconcile import reconcile
-from jobs.scoring.outcomes import Said
+from jobs.scoring.outcomes import Warned
 from jobs.store.tables import read_table
 from schemas.batches import BATCHES
 from schemas.config import Config
@@ -242,7 +242,7 @@ def test_an_unknown_entity_is_kept_and_warned_of_once(
     assert names == {("e", "e", None)}
     of_entity = [message for message in said if "source.served_entities" in message]
     assert of_entity == ["served entity e is not in source.served_entities: its model has the id as name"]
-    driver = Said()
+    driver = Warned()
     driver.of_entities(["e"])
     driver.of_entities(["e", "f"])
     again = [message for message in said if "source.served_entities" in message][1:]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pytest
 
 from metrics.aggregate.merging import MERGED, PARTS, long_windows, merge_windows
-from metrics.aggregate.statistics import STATISTICS, window_statistics
+from metrics.aggregate.statistics import STATISTICS_SCHEMA, window_statistics
 from tests.metrics.aggregate.rows import MARKS, START, exchange, table_of
 
 RANK_ERROR = 0.03
@@ -51,7 +51,7 @@ def statistics(rows: list[dict[str, Any]], *granularities: str) -> pa.Table:
 
 def test_a_day_merged_from_its_hours_is_the_day_of_its_rows(rows: list[dict[str, Any]]) -> None:
     merged, made = long_windows(statistics(rows, "1 hour").select(PARTS), "1 day"), statistics(rows, "1 day")
-    assert merged.schema.equals(STATISTICS)
+    assert merged.schema.equals(STATISTICS_SCHEMA)
     one, other = (table.to_pandas().set_index(KEYS).sort_index() for table in (merged, made))
     assert one.index.equals(other.index)
     assert (one["window"] == other["window"]).all()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.aggregate.statistics import FREQUENCIES, OTHER, STATISTICS, frequencies, window_statistics
+from metrics.aggregate.statistics import FREQUENCIES, OTHER, STATISTICS_SCHEMA, frequencies, window_statistics
 from schemas.measures import BY_NAME, MEASURES
 from schemas.profile_metrics import PROFILE_METRICS
 from tests.metrics.aggregate.rows import MARKS, START, exchange, table_of
@@ -22,7 +22,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 def windows(*rows: dict[str, Any], granularities: tuple[str, ...] = ("1 hour",), **more: Any) -> list[dict[str, Any]]:
     found = window_statistics(table_of(rows), granularities=granularities, toxicity_threshold=0.5, **more)
-    assert found.schema.equals(STATISTICS)
+    assert found.schema.equals(STATISTICS_SCHEMA)
     return list(found.to_pylist())
 
 
@@ -34,9 +34,9 @@ def only(found: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
 
 
 def test_what_it_returns_is_what_the_table_has() -> None:
-    names = [name for name in PROFILE_METRICS.column_names if name in STATISTICS.names]
-    assert names == STATISTICS.names
-    assert window_statistics(table_of([]), granularities=["1 hour"], toxicity_threshold=0.5).schema == STATISTICS
+    names = [name for name in PROFILE_METRICS.column_names if name in STATISTICS_SCHEMA.names]
+    assert names == STATISTICS_SCHEMA.names
+    assert window_statistics(table_of([]), granularities=["1 hour"], toxicity_threshold=0.5).schema == STATISTICS_SCHEMA
 
 
 def test_the_statistics_of_numbers() -> None:

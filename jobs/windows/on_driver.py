@@ -19,8 +19,9 @@ from jobs.store.tables import on_dates, read_table
 from jobs.windows.query import is_wanted, stored_windows, unit_length
 from metrics.aggregate.ranges import from_rows, part_of_long, window_start
 from metrics.aggregate.rows import ROW_COLUMNS
-from metrics.aggregate.windows import DAY, SERIES, STATISTICS_DDL
+from metrics.aggregate.windows import DAY, STATISTICS_DDL
 from schemas.config import Config, duration_seconds
+from schemas.profile_metrics import SERIES
 from schemas.scores import SCORES
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ Unit = tuple[int, str | None, str | None]
 
 
 @dataclass(frozen=True)
-class Marks:
+class TouchedTimes:
     """Where rows were inserted or changed.
 
     Attributes:
@@ -66,7 +67,7 @@ def of_length(at: Iterable[Unit], seconds: int) -> set[Unit]:
     return {(begin // seconds * seconds, endpoint, model) for begin, endpoint, model in at}
 
 
-def marks_of(changes: DataFrame, config: Config) -> Marks:
+def touched_times(changes: DataFrame, config: Config) -> TouchedTimes:
     """Where the rows of a batch of the change feed are."""
     finest = reduce(gcd, (duration_seconds(one) for one in config.granularities))
     at = window_start(F.unix_seconds("request_time"), finest).alias("at")
@@ -80,24 +81,24 @@ def marks_of(changes: DataFrame, config: Config) -> Marks:
     )
     if len(found) > MOST_MARKS:
         found = changes.groupBy("request_date").agg(newest, F.bool_and(is_new).alias("is_new")).collect()
-        marks = frozenset[Unit]()
+        at_times = frozenset[Unit]()
     else:
-        marks = frozenset((row["at"], row["endpoint_name"], row["model_name"]) for row in found)
-        if len(of_length(marks, unit_length(config))) > MOST_UNITS:
-            marks = frozenset()
+        at_times = frozenset((row["at"], row["endpoint_name"], row["model_name"]) for row in found)
+        if len(of_length(at_times, unit_length(config))) > MOST_UNITS:
+            at_times = frozenset()
     are_new = all(row["is_new"] for row in found)
     dates = frozenset(row["request_date"] for row in found)
-    return Marks(marks, are_new, dates, max((row["version"] for row in found), default=None))
+    return TouchedTimes(at_times, are_new, dates, max((row["version"] for row in found), default=None))
 
 
-def few_figures(
-    spark: SparkSession, marks: Marks, dates: list[date], config: Config, *, is_forgotten: bool
+def driver_figures(
+    spark: SparkSession, times: TouchedTimes, dates: list[date], config: Config, *, is_forgotten: bool
 ) -> pa.Table | None:
     """The windows that rows fall into, from all of their rows; of long ones as in ``window_figures``.
 
     Args:
         spark: Session.
-        marks: Where rows were inserted or changed.
+        times: Where rows were inserted or changed.
         dates: The dates of them that are wanted.
         config: Settings.
         is_forgotten: Whether rows of any time were forgotten. Else no window is gone or lost where rows were added.
@@ -108,7 +109,7 @@ def few_figures(
     from metrics.aggregate.merging import PARTS, long_windows
     from metrics.aggregate.statistics import window_statistics
 
-    seconds, lengths, at = unit_length(config), from_rows(config.granularities), marks.on(dates)
+    seconds, lengths, at = unit_length(config), from_rows(config.granularities), times.on(dates)
     units = of_length(at, seconds)
     scores = on_dates(read_table(spark, SCORES, config.output), "request_date", dates)
     rows = scores.where(_within({start for start, _, _ in units}, seconds))
@@ -129,7 +130,7 @@ def few_figures(
         fresh = figures.filter(pc.equal(figures.column("granularity"), part)).select(PARTS)
         parts = pa.concat_tables([others.select(*PARTS).toArrow().cast(fresh.schema), fresh])
         figures = pa.concat_tables([figures, *(long_windows(parts, one) for one in longer)])
-    is_safe = marks.are_new and not is_forgotten
+    is_safe = times.are_new and not is_forgotten
     return figures if is_safe or _has_all(spark, figures, at, dates, config) else None
 
 
